@@ -1,0 +1,155 @@
+//! The command line's options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::Delegation;
+
+/// Module spaces for Python: several module systems in one process.
+#[derive(Debug, Parser)]
+#[command(name = "modspace", version, about, long_about = None)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a program in a space of its own under the root
+    Run(RunOptions),
+    /// Run a program, then print the spaces, their modules, origins and sizes
+    Tree(TreeOptions),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum DelegationArg {
+    /// What the space can find itself is its own, the rest comes from the parent
+    ChildFirst,
+    /// The parent is asked first
+    ParentFirst,
+    /// The parent is never asked
+    Isolated,
+}
+
+impl From<DelegationArg> for Delegation {
+    fn from(argument: DelegationArg) -> Self {
+        match argument {
+            DelegationArg::ChildFirst => Self::ChildFirst,
+            DelegationArg::ParentFirst => Self::ParentFirst,
+            DelegationArg::Isolated => Self::Isolated,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunOptions {
+    /// Put DIR in front of the space's sys.path (may be repeated)
+    #[arg(long, value_name = "DIR")]
+    pub(super) path: Vec<String>,
+
+    /// Take modules that match PATTERN from the parent, as the very same objects (may be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) share: Vec<String>,
+
+    /// Load own copies of modules that match PATTERN, of platform modules too (may be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) fresh: Vec<String>,
+
+    /// Who is asked first for a module
+    #[arg(long, value_enum)]
+    pub(super) delegation: Option<DelegationArg>,
+
+    /// Run in the root space itself instead of a child of it
+    #[arg(long, conflicts_with_all = ["share", "fresh", "delegation"])]
+    pub(super) root: bool,
+
+    /// Don't write bytecode files
+    #[arg(short = 'B')]
+    pub(super) dont_write_bytecode: bool,
+
+    /// Optimise: -O removes assertions, -OO documentation strings, too
+    #[arg(short = 'O', action = clap::ArgAction::Count)]
+    pub(super) optimize: u8,
+
+    /// Don't buffer the standard streams
+    #[arg(short = 'u')]
+    pub(super) unbuffered: bool,
+
+    /// Add a warning filter, as `python -W`
+    #[arg(short = 'W', value_name = "FILTER")]
+    pub(super) warnings: Vec<String>,
+
+    /// Don't run `site`
+    #[arg(short = 'S')]
+    pub(super) no_site: bool,
+
+    #[command(flatten)]
+    pub(super) program: Program,
+}
+
+/// What to run.
+#[derive(Args, Debug)]
+pub(super) struct Program {
+    /// Run the module MODULE, as `python -m`
+    #[arg(short = 'm', value_name = "MODULE", conflicts_with = "code")]
+    pub(super) module: Option<String>,
+
+    /// Run CODE, as `python -c`
+    #[arg(short = 'c', value_name = "CODE", allow_hyphen_values = true)]
+    pub(super) code: Option<String>,
+
+    /// A script, a directory with a space.toml or a __main__.py, a zip file, or `-` for standard input; then the
+    /// program's own arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) rest: Vec<String>,
+}
+
+/// What [`Program`] means.
+pub(super) enum Target {
+    Module(String),
+    Code(String),
+    StandardInput,
+    Manifest(PathBuf),
+    Path(PathBuf),
+}
+
+impl Program {
+    /// The target and the program's own arguments.
+    pub(super) fn target(&self) -> Option<(Target, Vec<String>)> {
+        if let Some(module) = &self.module {
+            return Some((Target::Module(module.clone()), self.rest.clone()));
+        }
+        if let Some(code) = &self.code {
+            return Some((Target::Code(code.clone()), self.rest.clone()));
+        }
+        let (program, args) = self.rest.split_first()?;
+        let path = PathBuf::from(program);
+        let manifest = path.join("space.toml");
+        let target = if program == "-" {
+            Target::StandardInput
+        } else if manifest.is_file() {
+            Target::Manifest(manifest)
+        } else {
+            Target::Path(path)
+        };
+        Some((target, args.to_vec()))
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TreeOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    #[command(flatten)]
+    pub(super) run: RunOptions,
+}

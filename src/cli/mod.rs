@@ -1,0 +1,43 @@
+//! The command line. The only layer that prints or reads the environment.
+
+mod args;
+mod manifest;
+mod report;
+mod run;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+
+/// Runs the command line and returns the process's exit status.
+#[must_use]
+pub fn main() -> u8 {
+    init_tracing();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to stdout and succeed; a wrong command line is status 2, as everywhere.
+            let status = u8::from(error.use_stderr()) * 2;
+            return if error.print().is_ok() { status } else { 1 };
+        }
+    };
+    match arguments.command {
+        Command::Run(options) => run::run(&options),
+        Command::Tree(options) => report::tree(&options),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut std::io::stdout());
+            0
+        }
+        Command::Man => match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        },
+    }
+}
+
+/// `MODSPACE_LOG=debug` shows what the runtime does, on stderr.
+fn init_tracing() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("MODSPACE_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

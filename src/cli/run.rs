@@ -1,0 +1,131 @@
+//! `modspace run`.
+
+use std::{io::Read, path::Path};
+
+use super::{
+    args::{RunOptions, Target},
+    manifest::{Entry, Loaded},
+};
+use crate::{
+    Error, Runtime, Space,
+    import::generation::Generation,
+    lifecycle,
+    space::run,
+};
+
+/// Status of a wrong command line or an unusable manifest, as Python and most programs have it.
+const USAGE: u8 = 2;
+
+/// Runs the program and returns its exit status.
+pub(super) fn run(options: &RunOptions) -> u8 {
+    match start(options, |_| ()) {
+        Ok(status) => status,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Prints an error of the command line itself.
+pub(super) fn complain(error: &Error) -> u8 {
+    match error {
+        Error::Python(error) => eprint!("{}", error.traceback),
+        error => eprintln!("modspace: {error}"),
+    }
+    USAGE
+}
+
+fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
+    let path = std::env::var_os("PYTHONPATH").map(|value| {
+        std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
+    });
+    Runtime::builder()
+        .path(path.into_iter().flatten().filter(|entry| !entry.is_empty()))
+        .handle_signals(true)
+        .optimize(options.optimize)
+        .warnings(options.warnings.iter().cloned())
+        .write_bytecode(!options.dont_write_bytecode && std::env::var_os("PYTHONDONTWRITEBYTECODE").is_none_or(|value| value.is_empty()))
+        .unbuffered(options.unbuffered || std::env::var_os("PYTHONUNBUFFERED").is_some_and(|value| !value.is_empty()))
+        .site(!options.no_site)
+        .build()
+}
+
+/// The name of a program's space: the file's without its extension.
+fn space_name(target: &Target) -> String {
+    match target {
+        Target::Module(name) => name.clone(),
+        Target::Code(_) => "-c".to_owned(),
+        Target::StandardInput => "-".to_owned(),
+        Target::Manifest(path) | Target::Path(path) => {
+            path.file_stem().map_or_else(|| "main".to_owned(), |stem| stem.to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// Starts a runtime, runs the program to its end, calls `afterwards` while everything is still there, and shuts down.
+pub(super) fn start(options: &RunOptions, afterwards: impl FnOnce(&Runtime)) -> Result<u8, Error> {
+    let Some((target, args)) = options.program.target() else {
+        return Err(Error::Manifest {
+            path: "run".to_owned(),
+            message: "name a script, a directory, -m MODULE, -c CODE or - (try `modspace run --help`)".to_owned(),
+        });
+    };
+    let manifest = match &target {
+        Target::Manifest(file) => Some(Loaded::read(file)?),
+        _ => None,
+    };
+    let runtime = runtime(options)?;
+    let space = match &manifest {
+        Some(manifest) => manifest.create(&runtime.root())?,
+        None if options.root => runtime.root(),
+        None => create(options, &target, &runtime)?,
+    };
+    let input = match target {
+        Target::StandardInput => {
+            let mut source = Vec::new();
+            std::io::stdin().read_to_end(&mut source).map_err(|error| Error::Manifest {
+                path: "<stdin>".to_owned(),
+                message: error.to_string(),
+            })?;
+            source
+        }
+        _ => Vec::new(),
+    };
+    let status = lifecycle::run_program(&space, |generation, vm| match &target {
+        Target::Module(name) => run::module_or_exit(generation, name, args, vm),
+        Target::Code(source) => run::command(generation, source, args, vm),
+        Target::StandardInput => run::standard_input(generation, input, args, vm),
+        Target::Manifest(_) => match manifest.as_ref().map(Loaded::entry) {
+            Some(Entry::Path(file)) => script(generation, &file, args, vm),
+            Some(Entry::Module(name)) => run::module_or_exit(generation, &name, args, vm),
+            None => Ok(()),
+        },
+        Target::Path(path) => script(generation, path, args, vm),
+    })?;
+    afterwards(&runtime);
+    Ok(lifecycle::shut_down(&runtime, status))
+}
+
+fn script(
+    generation: &std::sync::Arc<Generation>,
+    path: &Path,
+    args: Vec<String>,
+    vm: &rustpython_vm::VirtualMachine,
+) -> rustpython_vm::PyResult<()> {
+    run::path_or_exit(generation, path.as_os_str(), args, vm)
+}
+
+fn create(options: &RunOptions, target: &Target, runtime: &Runtime) -> Result<Space, Error> {
+    let patterns = |texts: &[String]| texts.iter().map(|text| crate::Pattern::new(text)).collect::<Result<Vec<_>, _>>();
+    let mut builder = runtime
+        .root()
+        .child()
+        .name(space_name(target))
+        .share(patterns(&options.share)?)
+        .fresh(patterns(&options.fresh)?);
+    if let Some(delegation) = options.delegation {
+        builder = builder.delegation(delegation.into());
+    }
+    for entry in options.path.iter() {
+        builder = builder.prepend_path(entry.clone());
+    }
+    builder.create()
+}

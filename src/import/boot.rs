@@ -1,0 +1,203 @@
+//! A space's own copy of importlib.
+//!
+//! The frozen `_frozen_importlib` and `_frozen_importlib_external` are executed anew in dicts whose builtins are the
+//! space's, and bound to the space's `sys`. That takes milliseconds, so it happens when something first needs it: an
+//! import that is not in `sys.modules`, or a look at `sys.meta_path`, `path_hooks` or `path_importer_cache`.
+//!
+//! A handful of functions of the copy are then replaced by native ones bound to the space. Everything else of
+//! importlib (`import_module`, `reload`, finders, loaders, `util`) is its own Python code, and reaches these by name.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use rustpython_vm::{
+    PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyModule},
+    function::{ArgMapping, PyMethodDef},
+    scope::Scope,
+    vm::resolve_frozen_alias,
+};
+
+use super::{
+    generation::Generation,
+    hooks,
+    locks::{self, Acquired, LockKey},
+    project,
+};
+use crate::vm::native::{bind, module_over};
+
+/// A space's copy of `_frozen_importlib`, with what is called often taken out of its dict.
+pub(crate) struct Importlib {
+    pub(crate) dict: PyDictRef,
+    /// The copy's own `_find_spec`, which asks the finders on `sys.meta_path`.
+    pub(crate) find_spec: PyObjectRef,
+}
+
+impl Importlib {
+    pub(crate) fn get(&self, name: &str, vm: &VirtualMachine) -> PyResult {
+        self.dict.get_item(name, vm)
+    }
+}
+
+/// The native functions of the space that stand in the copy, under these names.
+static BOOTSTRAP: [PyMethodDef; 6] = [
+    hooks::FIND_AND_LOAD,
+    hooks::FIND_AND_LOAD_UNLOCKED,
+    hooks::FIND_SPEC,
+    hooks::LOCK_UNLOCK_MODULE,
+    hooks::ACQUIRE_MODULE_LOCK,
+    hooks::RELEASE_MODULE_LOCK,
+];
+
+static EXTERNAL: [PyMethodDef; 3] = [hooks::COMPILE, hooks::COMPILE_BYTECODE, hooks::VALIDATE_TIMESTAMP_PYC];
+
+static FROZEN_IMPORTER: [PyMethodDef; 2] = [hooks::CREATE_FROZEN, hooks::EXEC_FROZEN];
+
+/// A `_ModuleLockManager` over the native locks, for `importlib.reload`.
+const MODULE_LOCK_MANAGER: &str = include_str!("../../spaces/boot/module_lock_manager.py");
+
+/// The space's importlib, made now if nothing needed it before.
+pub(crate) fn importlib(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
+    if generation.booted.load(Ordering::Acquire)
+        && let Some(importlib) = generation.importlib.load_full()
+    {
+        return Ok(importlib);
+    }
+    generation.check_open(vm)?;
+    let key = LockKey::new(generation.serial, "_frozen_importlib");
+    let Acquired::Lock(_guard) = locks::acquire(key, vm)? else {
+        return Err(vm.new_import_error(
+            format!("the import system of the space {:?} is still being made", generation.name()),
+            vm.ctx.new_str("_frozen_importlib"),
+        ));
+    };
+    // Made while this thread waited, or being made further down this thread's stack.
+    if let Some(importlib) = generation.importlib.load_full() {
+        return Ok(importlib);
+    }
+    let made = make(generation, vm);
+    match made {
+        Ok(_) => generation.booted.store(true, Ordering::Release),
+        // An interrupt in the middle: the next import starts again.
+        Err(_) => generation.importlib.store(None),
+    }
+    made
+}
+
+fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
+    let _span = tracing::debug_span!("boot", space = generation.name()).entered();
+    let parked = Parked::take(generation, vm)?;
+    let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
+    let importlib = Arc::new(Importlib { find_spec: dict.get_item("_find_spec", vm)?, dict: dict.clone() });
+    run(MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap>", &dict, vm)?;
+    install(&BOOTSTRAP, &dict, generation, vm)?;
+    generation.importlib.store(Some(Arc::clone(&importlib)));
+
+    let modules = generation.modules(vm)?;
+    modules.set_item("_frozen_importlib", bootstrap.into(), vm)?;
+    let imp = project::create(generation, "_imp", vm)?;
+    modules.set_item("_imp", imp.clone().into(), vm)?;
+    project::fill(generation, &imp, "_imp", vm)?;
+    let importer = dict.get_item("FrozenImporter", vm)?;
+    for def in &FROZEN_IMPORTER {
+        let native = bind(def, generation.key.clone(), vm);
+        let original = importer.get_attr(def.name, vm)?;
+        importer.set_attr(vm.ctx.intern_str(format!("_plain_{}", def.name)), original, vm)?;
+        importer.set_attr(def.name, native, vm)?;
+    }
+    importlib.get("_install", vm)?.call((generation.sys.clone(), imp), vm)?;
+    importlib.get("_install_external_importers", vm)?.call((), vm)?;
+    let external = modules.get_item("_frozen_importlib_external", vm)?;
+    install(&EXTERNAL, &external.get_attr("__dict__", vm)?.downcast().map_err(|_| vm.new_type_error("importlib's external half has no dict"))?, generation, vm)?;
+    let zipimport = super::level::import_module(generation, "zipimport", vm)?;
+    let path_hooks = generation.sys_dict.get_item("path_hooks", vm)?;
+    vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;
+    parked.restore(generation, vm)?;
+    Ok(importlib)
+}
+
+/// Puts the space's native functions into a dict of its importlib, keeping what they replace as `_plain_NAME`.
+fn install(
+    defs: &'static [PyMethodDef],
+    dict: &PyDictRef,
+    generation: &Generation,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    for def in defs {
+        if let Some(original) = dict.get_item_opt(def.name, vm)? {
+            dict.set_item(&*vm.ctx.new_str(format!("_plain_{}", def.name)), original, vm)?;
+        }
+        dict.set_item(def.name, bind(def, generation.key.clone(), vm), vm)?;
+    }
+    Ok(())
+}
+
+/// Executes frozen code as the module `name`, without an import system.
+pub(crate) fn execute_frozen(
+    generation: &Generation,
+    name: &str,
+    vm: &VirtualMachine,
+) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
+    let dict = vm.ctx.new_dict();
+    dict.set_item("__name__", vm.ctx.new_str(name).into(), vm)?;
+    dict.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
+    dict.set_item("__origname__", vm.ctx.new_str(resolve_frozen_alias(name)).into(), vm)?;
+    let module = module_over(dict.clone(), vm);
+    let code = generation.shared.code.frozen(name, vm)?;
+    vm.run_code_obj(code, Scope::new(Some(ArgMapping::from_dict_exact(dict.clone())), dict.clone()))?;
+    Ok((module, dict))
+}
+
+/// Runs `source` over `dict`.
+pub(crate) fn run(source: &str, file: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    let code = vm
+        .compile(source, rustpython_vm::compiler::Mode::Exec, file)
+        .map_err(|error| error.into_pyexception(vm, Some(source)))?;
+    vm.run_code_obj(code, Scope::new(Some(ArgMapping::from_dict_exact(dict.clone())), dict.clone()))?;
+    Ok(())
+}
+
+/// What the program put into `sys` before there was an import system. importlib's set-up works on what it finds in
+/// `sys.modules` and on `sys.meta_path`, and must not touch what is the program's.
+struct Parked {
+    modules: PyObjectRef,
+    lists: Vec<(&'static str, Option<PyObjectRef>)>,
+}
+
+impl Parked {
+    fn take(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
+        let parked = Self {
+            modules: generation.modules(vm)?,
+            lists: ["meta_path", "path_hooks", "path_importer_cache"]
+                .into_iter()
+                .map(|name| Ok((name, generation.sys_dict.get_item_opt(name, vm)?)))
+                .collect::<PyResult<_>>()?,
+        };
+        let modules = vm.ctx.new_dict();
+        modules.set_item("sys", generation.sys.clone().into(), vm)?;
+        modules.set_item("builtins", generation.builtins.clone().into(), vm)?;
+        generation.sys_dict.set_item("modules", modules.into(), vm)?;
+        generation.sys_dict.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
+        generation.sys_dict.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
+        generation.sys_dict.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
+        Ok(parked)
+    }
+
+    fn restore(self, generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
+        let made: PyDictRef = generation
+            .modules(vm)?
+            .downcast()
+            .map_err(|_| vm.new_type_error("sys.modules was replaced while the import system was made"))?;
+        for (name, module) in made {
+            if self.modules.get_item(&*name, vm).is_err() {
+                self.modules.set_item(&*name, module, vm)?;
+            }
+        }
+        generation.sys_dict.set_item("modules", self.modules, vm)?;
+        for (name, value) in self.lists {
+            if let Some(value) = value {
+                generation.sys_dict.set_item(name, value, vm)?;
+            }
+        }
+        Ok(())
+    }
+}

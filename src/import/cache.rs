@@ -1,0 +1,83 @@
+//! The code cache: source is compiled, and frozen code decoded, once per process.
+//!
+//! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]).
+//! Compiled code is found by the content it was compiled from, never by a time stamp, so a changed file is never
+//! served stale. For each file name only the content seen last is kept: the cache grows with the number of files, not
+//! with the number of edits.
+
+use dashmap::DashMap;
+use rustpython_vm::{PyRef, PyResult, VirtualMachine, builtins::PyCode};
+
+use crate::vm::code::{self, copy_pristine};
+
+/// What a piece of code was compiled from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SourceKey {
+    file: String,
+    optimize: i64,
+}
+
+pub(crate) type ContentHash = [u8; 32];
+
+/// Code objects nobody has executed.
+#[derive(Default)]
+pub(crate) struct CodeCache {
+    compiled: DashMap<SourceKey, (ContentHash, PyRef<PyCode>)>,
+    unmarshalled: DashMap<String, (ContentHash, PyRef<PyCode>)>,
+    frozen: DashMap<String, PyRef<PyCode>>,
+}
+
+impl CodeCache {
+    /// A copy of the frozen code object `name`.
+    pub(crate) fn frozen(&self, name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
+        if let Some(code) = self.frozen.get(name).map(|code| code.clone()) {
+            return Ok(copy_pristine(&code, vm));
+        }
+        let code = code::frozen(name, vm)?;
+        let copy = copy_pristine(&code, vm);
+        self.frozen.insert(name.to_owned(), code);
+        Ok(copy)
+    }
+
+    /// A copy of what `compile` made, or makes now, of the content with this hash for `file`.
+    pub(crate) fn compiled(
+        &self,
+        file: &str,
+        optimize: i64,
+        hash: ContentHash,
+        vm: &VirtualMachine,
+        compile: impl FnOnce() -> PyResult<PyRef<PyCode>>,
+    ) -> PyResult<PyRef<PyCode>> {
+        let key = SourceKey { file: file.to_owned(), optimize };
+        Self::get(&self.compiled, key, hash, vm, compile)
+    }
+
+    /// A copy of what `load` makes of the bytecode file `file` whose content has this hash.
+    pub(crate) fn unmarshalled(
+        &self,
+        file: &str,
+        hash: ContentHash,
+        vm: &VirtualMachine,
+        load: impl FnOnce() -> PyResult<PyRef<PyCode>>,
+    ) -> PyResult<PyRef<PyCode>> {
+        Self::get(&self.unmarshalled, file.to_owned(), hash, vm, load)
+    }
+
+    fn get<Key: Eq + std::hash::Hash>(
+        map: &DashMap<Key, (ContentHash, PyRef<PyCode>)>,
+        key: Key,
+        hash: ContentHash,
+        vm: &VirtualMachine,
+        make: impl FnOnce() -> PyResult<PyRef<PyCode>>,
+    ) -> PyResult<PyRef<PyCode>> {
+        // The entry is cloned out: `make` and the copy allocate, and a collection may run Python code that imports.
+        let known = map.get(&key).filter(|entry| entry.0 == hash).map(|entry| entry.1.clone());
+        if let Some(code) = known {
+            return Ok(copy_pristine(&code, vm));
+        }
+        let code = make()?;
+        let copy = copy_pristine(&code, vm);
+        map.insert(key, (hash, code));
+        Ok(copy)
+    }
+}

@@ -1,0 +1,393 @@
+//! Finding and loading: CPython's `_find_and_load`, with delegation.
+
+use std::{cell::RefCell, sync::Arc, time::Instant};
+
+use rustpython_vm::{
+    AsObject, Py, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyStr, PyStrRef},
+};
+
+use super::{
+    boot::{self, Importlib},
+    context,
+    generation::Generation,
+    locks::{self, Acquired, LockKey},
+    policy::Order,
+    table::ModuleState,
+};
+
+/// A module, and the space whose `sys.modules` has it.
+pub(crate) struct Found {
+    pub(crate) module: PyObjectRef,
+    /// The importing space, or the context space when only that one had the module.
+    pub(crate) home: Arc<Generation>,
+}
+
+/// Finds `name` for code of `generation`: there, in its ancestors, and then in the context space.
+///
+/// # Errors
+/// `ModuleNotFoundError` naming the spaces that were asked, or what the module raised.
+pub(crate) fn find_and_load(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Found> {
+    if let Some(module) = find(generation, name, vm)? {
+        return Ok(Found { module, home: Arc::clone(generation) });
+    }
+    if let Some(home) = context::descendant(generation, vm)?
+        && let Some(module) = find(&home, name, vm)?
+    {
+        return Ok(Found { module, home });
+    }
+    Err(not_found(generation, name, vm))
+}
+
+/// Finds `name` in `generation` or its ancestors; `None` when none of them has it.
+pub(crate) fn find(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    loop {
+        if let Some(module) = generation.loaded(name, vm)? {
+            if vm.is_none(&module) {
+                let message = format!("import of {} halted; None in sys.modules", name.as_wtf8());
+                return Err(module_not_found(message, name, vm));
+            }
+            if !is_initialising(&module, vm)? {
+                return Ok(Some(module));
+            }
+            wait_for(generation, name, vm)?;
+            // A failed import takes its module out again; then this one has to try itself.
+            if generation.loaded(name, vm)?.is_some_and(|again| again.is(&module)) {
+                return Ok(Some(module));
+            }
+            continue;
+        }
+        generation.check_open(vm)?;
+        let Some(text) = name.to_str() else { return Ok(None) };
+        let importlib = boot::importlib(generation, vm)?;
+        // The package first, before the lock of the submodule is taken: a package that imports its own submodule takes
+        // the two locks in that order, too.
+        if let Some((package, _)) = text.rsplit_once('.') {
+            if find(generation, &vm.ctx.new_str(package), vm)?.is_none() {
+                return Ok(None);
+            }
+            if generation.loaded(name, vm)?.is_some() {
+                continue;
+            }
+        } else if generation.loaded(name, vm)?.is_some() {
+            // Making the import system loaded it.
+            continue;
+        }
+        return match order(generation, text, vm)? {
+            Order::Own => own(generation, &importlib, name, text, vm),
+            Order::Parent => parent(generation, name, text, vm),
+            Order::OwnThenParent => match own(generation, &importlib, name, text, vm)? {
+                Some(module) => Ok(Some(module)),
+                None => parent(generation, name, text, vm),
+            },
+            Order::ParentThenOwn => match parent(generation, name, text, vm)? {
+                Some(module) => Ok(Some(module)),
+                None => own(generation, &importlib, name, text, vm),
+            },
+        };
+    }
+}
+
+/// Who is asked for `name`. A submodule follows its package: that of a package taken from an ancestor comes from
+/// there, and that of an own regular package from the package's own `__path__` only, lest two versions of one library
+/// mix. An own namespace package may be completed by the parent's portions.
+fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyResult<Order> {
+    let order = generation.policy.order(name);
+    let Some((package, _)) = name.rsplit_once('.') else { return Ok(order) };
+    let package_name = vm.ctx.new_str(package);
+    let Some(module) = generation.loaded(&package_name, vm)? else { return Ok(order) };
+    if generation.table.taken_from(package).is_some()
+        && let Some(parent) = generation.parent()
+        && parent.loaded(&package_name, vm)?.is_some_and(|theirs| theirs.is(&module))
+    {
+        return Ok(Order::Parent);
+    }
+    let is_namespace = vm
+        .get_attribute_opt(&module, "__file__")?
+        .is_none_or(|file| vm.is_none(&file))
+        && vm.get_attribute_opt(&module, "__path__")?.is_some_and(|path| &*path.class().name() == "_NamespacePath");
+    Ok(match order {
+        Order::OwnThenParent | Order::ParentThenOwn if !is_namespace => Order::Own,
+        order => order,
+    })
+}
+
+/// Loads `name` with the space's own finders; `None` when they do not find it.
+fn own(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    text: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
+    let lock = locks::acquire(LockKey::new(generation.serial, text), vm)?;
+    let loaded = generation.loaded(name, vm)?;
+    match (lock, loaded) {
+        (_, Some(module)) if !vm.is_none(&module) => Ok(Some(module)),
+        (_, Some(_)) => {
+            Err(module_not_found(format!("import of {text} halted; None in sys.modules"), name, vm))
+        }
+        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, vm),
+        (Acquired::Deadlock, None) => Err(deadlock(importlib, generation, text, vm)),
+    }
+}
+
+/// CPython's `_DeadlockError`: the other importer has not even found the module, so there is no partial one to see.
+pub(crate) fn deadlock(
+    importlib: &Importlib,
+    generation: &Generation,
+    name: &str,
+    vm: &VirtualMachine,
+) -> PyBaseExceptionRef {
+    let message = format!(
+        "deadlock detected: importing {name:?} in the space {:?} waits for a thread that waits for this one",
+        generation.name()
+    );
+    let class = importlib.get("_DeadlockError", vm).and_then(|class| {
+        class.downcast().map_err(|_| vm.new_type_error("_DeadlockError is not a class"))
+    });
+    match class {
+        Ok(class) => vm.new_exception_msg(class, message.into()),
+        Err(error) => error,
+    }
+}
+
+/// What is loading on this thread: the module's name, its file, and the hash of what was read from it.
+struct Loading {
+    file: Option<String>,
+    hash: Option<[u8; 32]>,
+}
+
+thread_local! {
+    static LOADING: RefCell<Vec<Loading>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes the hash of the source that the module being loaded on this thread was made from, if `file` is its file.
+pub(crate) fn note_source(file: &str, hash: [u8; 32]) {
+    LOADING.with_borrow_mut(|loading| {
+        if let Some(top) = loading.last_mut()
+            && top.file.as_deref() == Some(file)
+        {
+            top.hash = Some(hash);
+        }
+    });
+}
+
+/// `_find_and_load_unlocked`: the module's lock is held, its package is loaded.
+pub(crate) fn load_own(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    text: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
+    let started = Instant::now();
+    let package = match text.rsplit_once('.') {
+        Some((package, child)) => Some(Package::of(generation, package, child, name, vm)?),
+        None => None,
+    };
+    if let Some(module) = generation.loaded(name, vm)? {
+        return Ok(Some(module));
+    }
+    let path = package.as_ref().map_or_else(|| vm.ctx.none(), |package| package.path.clone());
+    let spec = importlib.find_spec.call((name.to_owned(), path), vm)?;
+    if vm.is_none(&spec) {
+        return Ok(None);
+    }
+    let origin = text_attribute(&spec, "origin", vm);
+    let loader = loader_name(&spec, vm);
+    generation.table.begin(text, origin.clone(), loader);
+    let file = origin.filter(|_| {
+        spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false)
+    });
+    LOADING.with_borrow_mut(|loading| loading.push(Loading { file, hash: None }));
+    let result = load_spec(importlib, &spec, package.as_ref(), vm);
+    let loading = LOADING.with_borrow_mut(Vec::pop);
+    if let Some(Loading { file, hash }) = loading
+        && let Some(hash) = hash.or_else(|| std::fs::read(file?).ok().map(|bytes| *blake3::hash(&bytes).as_bytes()))
+    {
+        generation.table.set_source_hash(text, hash);
+    }
+    let state = if result.is_ok() { ModuleState::Ready } else { ModuleState::Failed };
+    generation.table.finish(text, state, started.elapsed());
+    let module = result?;
+    tracing::trace!(space = generation.name(), module = text, "imported");
+    if let Some(package) = package {
+        package.bind(generation, importlib, &module, vm)?;
+    }
+    Ok(Some(module))
+}
+
+fn load_spec(
+    importlib: &Importlib,
+    spec: &PyObjectRef,
+    package: Option<&Package>,
+    vm: &VirtualMachine,
+) -> PyResult {
+    // Tells "partially initialised" from "no such attribute" in error messages while the submodule loads.
+    let uninitialised = match package {
+        Some(package) if !vm.is_none(&package.spec) => {
+            let list = package.spec.get_attr("_uninitialized_submodules", vm)?;
+            vm.call_method(&list, "append", (package.child.clone(),))?;
+            Some(list)
+        }
+        _ => None,
+    };
+    let module = importlib.get("_load_unlocked", vm)?.call((spec.clone(),), vm);
+    if let Some(list) = uninitialised {
+        vm.call_method(&list, "pop", ())?;
+    }
+    module
+}
+
+/// The package of a submodule that is being loaded.
+struct Package {
+    name: String,
+    child: PyStrRef,
+    path: PyObjectRef,
+    spec: PyObjectRef,
+}
+
+impl Package {
+    fn of(
+        generation: &Arc<Generation>,
+        package: &str,
+        child: &str,
+        name: &Py<PyStr>,
+        vm: &VirtualMachine,
+    ) -> PyResult<Self> {
+        let key = vm.ctx.new_str(package);
+        let module = generation.loaded(&key, vm)?.ok_or_else(|| vm.new_key_error(key.clone().into()))?;
+        let Some(path) = vm.get_attribute_opt(&module, "__path__")? else {
+            let message = format!("No module named '{}'; '{package}' is not a package", name.as_wtf8());
+            return Err(module_not_found(message, name, vm));
+        };
+        let spec = module.get_attr("__spec__", vm)?;
+        Ok(Self { name: package.to_owned(), child: vm.ctx.new_str(child), path, spec })
+    }
+
+    /// Sets the submodule as an attribute of its package.
+    fn bind(self, generation: &Generation, importlib: &Importlib, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        let key = vm.ctx.new_str(self.name.as_str());
+        let package = generation.loaded(&key, vm)?.ok_or_else(|| vm.new_key_error(key.into()))?;
+        match package.set_attr(&self.child, module.clone(), vm) {
+            Err(error) if error.fast_isinstance(vm.ctx.exceptions.attribute_error) => {
+                let message = format!(
+                    "Cannot set an attribute on '{}' for child module '{}'",
+                    self.name,
+                    self.child.as_wtf8()
+                );
+                let warnings = importlib.get("_warnings", vm)?;
+                let category = vm.ctx.exceptions.import_warning.to_owned();
+                vm.call_method(&warnings, "warn", (message, category)).map(drop)
+            }
+            result => result,
+        }
+    }
+}
+
+/// Takes `name` from the parent, which finds it by its own rules.
+fn parent(generation: &Arc<Generation>, name: &Py<PyStr>, text: &str, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    let Some(parent) = generation.parent() else { return Ok(None) };
+    let Some(module) = find(&parent, name, vm)? else { return Ok(None) };
+    // Another thread, or the module itself, may have set something here meanwhile: that stands.
+    if let Some(present) = generation.loaded(name, vm)? {
+        return Ok(Some(present));
+    }
+    generation.modules(vm)?.set_item(name, module.clone(), vm)?;
+    generation.table.taken(text, parent.id(), parent.table.get(text));
+    if let Some((package, child)) = text.rsplit_once('.')
+        && generation.table.taken_from(package).is_none()
+        && let Some(package) = generation.loaded(&vm.ctx.new_str(package), vm)?
+    {
+        package.set_attr(&vm.ctx.new_str(child), module.clone(), vm)?;
+    }
+    Ok(Some(module))
+}
+
+/// Whether the module's code is running for the first time (`__spec__._initializing`).
+pub(crate) fn is_initialising(module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<bool> {
+    let Some(spec) = vm.get_attribute_opt(module, vm.ctx.intern_str("__spec__"))? else { return Ok(false) };
+    if vm.is_none(&spec) {
+        return Ok(false);
+    }
+    match vm.get_attribute_opt(&spec, vm.ctx.intern_str("_initializing"))? {
+        Some(flag) => flag.try_to_bool(vm),
+        None => Ok(false),
+    }
+}
+
+/// `_lock_unlock_module`: waits until nobody loads `name`, or returns at once when that would never happen.
+pub(crate) fn wait_for(generation: &Generation, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<()> {
+    let Some(text) = name.to_str() else { return Ok(()) };
+    // A module taken from an ancestor is locked there.
+    let serial = match generation.table.taken_from(text).and_then(|id| generation.shared.node(id)) {
+        Some(owner) => owner.current().map_or(generation.serial, |owner| owner.serial),
+        None => generation.serial,
+    };
+    match locks::acquire(LockKey::new(serial, text), vm)? {
+        Acquired::Lock(_) | Acquired::Deadlock => Ok(()),
+    }
+}
+
+/// `str(getattr(object, name))`, when that is a string.
+fn text_attribute(object: &PyObjectRef, name: &'static str, vm: &VirtualMachine) -> Option<String> {
+    let value = object.get_attr(name, vm).ok()?;
+    value.downcast_ref::<PyStr>().map(|text| text.to_string_lossy().into_owned())
+}
+
+fn loader_name(spec: &PyObjectRef, vm: &VirtualMachine) -> Option<String> {
+    let loader = spec.get_attr("loader", vm).ok().filter(|loader| !vm.is_none(loader))?;
+    Some(match loader.downcast_ref::<rustpython_vm::builtins::PyType>() {
+        Some(class) => class.name().to_string(),
+        None => loader.class().name().to_string(),
+    })
+}
+
+fn module_not_found(message: String, name: &Py<PyStr>, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let error = vm.new_exception_msg(vm.ctx.exceptions.module_not_found_error.to_owned(), message.into());
+    // A built-in exception takes any attribute.
+    let _ = error.as_object().set_attr("name", name.to_owned(), vm);
+    error
+}
+
+/// How many entries of a `sys.path` an error lists.
+const LISTED: usize = 4;
+
+/// `ModuleNotFoundError` for the first package of `name` that nobody has, with a note that says who was asked.
+fn not_found(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let missing = name.to_str().and_then(|text| {
+        let prefixes = text.match_indices('.').map(|(dot, _)| &text[..dot]);
+        prefixes.map(|prefix| vm.ctx.new_str(prefix)).find(|prefix| matches!(generation.loaded(prefix, vm), Ok(None)))
+    });
+    let missing = missing.as_deref().unwrap_or(name);
+    let error = module_not_found(format!("No module named '{}'", missing.as_wtf8()), missing, vm);
+    let mut asked = Vec::new();
+    let mut next = Some(Arc::clone(generation));
+    while let Some(current) = next {
+        asked.push(format!("{:?} ({})", current.name(), looked_in(&current, vm)));
+        let order = missing.to_str().map_or(Order::Own, |text| current.policy.order(text));
+        next = if order == Order::Own { None } else { current.parent() };
+    }
+    let note = format!("modspace: looked in the space {}", asked.join(", then in "));
+    // The note explains; without it the error is still the right one.
+    let _ = vm.call_method(error.as_object(), "add_note", (note,));
+    error
+}
+
+fn looked_in(generation: &Generation, vm: &VirtualMachine) -> String {
+    let entries = generation.sys_dict.get_item("path", vm).ok().and_then(|path| path.try_to_value::<Vec<PyObjectRef>>(vm).ok());
+    let Some(entries) = entries else { return "sys.path is not a list".to_owned() };
+    if entries.is_empty() {
+        return "sys.path is empty".to_owned();
+    }
+    let mut shown: Vec<String> = entries
+        .iter()
+        .take(LISTED)
+        .map(|entry| entry.repr(vm).map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned()))
+        .collect();
+    if entries.len() > LISTED {
+        shown.push(format!("{} more", entries.len() - LISTED));
+    }
+    format!("sys.path: {}", shown.join(", "))
+}

@@ -1,0 +1,29 @@
+//! The import system of a space.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`generation`] | a space as imports see it, and its place in the tree |
+//! | [`owner`] | whose module system running code works on |
+//! | [`boot`], [`hooks`] | a space's own importlib, and the native functions in it |
+//! | [`level`] | `__import__` |
+//! | [`find`] | finding and loading, with delegation |
+//! | [`policy`] | who is asked for a name; the tables of native and platform modules |
+//! | [`project`] | projections |
+//! | [`context`] | the context space |
+//! | [`locks`] | module locks and the waits-for graph |
+//! | [`cache`] | the code cache |
+//! | [`table`] | the module table |
+
+pub(crate) mod boot;
+pub(crate) mod cache;
+pub(crate) mod context;
+pub(crate) mod find;
+pub(crate) mod generation;
+pub(crate) mod hooks;
+pub(crate) mod key;
+pub(crate) mod level;
+pub(crate) mod locks;
+pub(crate) mod owner;
+pub(crate) mod policy;
+pub(crate) mod project;
+pub(crate) mod table;

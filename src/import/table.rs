@@ -1,0 +1,165 @@
+//! The module table: what a space knows of each module it has met.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use dashmap::{DashMap, DashSet};
+
+use super::generation::SpaceId;
+
+/// Where a module is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModuleState {
+    /// Its code is running for the first time.
+    Initialising,
+    /// It was loaded, or taken from an ancestor.
+    Ready,
+    /// Its code raised; it is not in `sys.modules`.
+    Failed,
+    /// It was unloaded, or the program took it out of `sys.modules`.
+    Unloaded,
+}
+
+impl ModuleState {
+    /// The state's name in Python.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialising => "initialising",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+            Self::Unloaded => "unloaded",
+        }
+    }
+}
+
+/// An import statement's effect: which module took which names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Importer {
+    /// The importing module's `__name__`.
+    pub module: String,
+    /// The names of a `from` import, in source order; empty for `import m`.
+    pub names: Vec<String>,
+}
+
+/// What a space knows of one module.
+#[derive(Clone, Debug)]
+pub struct ModuleRecord {
+    /// Where it is in its life.
+    pub state: ModuleState,
+    /// `spec.origin`: a path, `built-in`, `frozen`, or nothing for a namespace package.
+    pub origin: Option<String>,
+    /// The class of its spec's loader.
+    pub loader: Option<String>,
+    /// The ancestor it was taken from; `None` when the space loaded it itself.
+    pub from: Option<SpaceId>,
+    /// How long it took to find and execute, its own imports included.
+    pub load_time: Duration,
+    /// When loading began.
+    pub loaded_at: SystemTime,
+    /// Who imported it, in order of name.
+    pub importers: BTreeSet<Importer>,
+    /// BLAKE3 of the source file's bytes, when it was loaded from one.
+    pub source_hash: Option<[u8; 32]>,
+}
+
+impl ModuleRecord {
+    fn new(state: ModuleState) -> Self {
+        Self {
+            state,
+            origin: None,
+            loader: None,
+            from: None,
+            load_time: Duration::ZERO,
+            loaded_at: SystemTime::now(),
+            importers: BTreeSet::new(),
+            source_hash: None,
+        }
+    }
+}
+
+/// Identifies an import statement cheaply: the addresses of the importing globals, of the name and of the from-list.
+/// The last two are constants of the importing code, so a statement that runs again is recognised.
+pub(crate) type ImportSite = (usize, usize, usize);
+
+/// How many import sites are remembered; a program that makes more by `exec` pays for recording again.
+const MAX_SITES: usize = 65_536;
+
+/// The table itself. Every operation is atomic; readers get copies.
+#[derive(Default)]
+pub(crate) struct ModuleTable {
+    records: DashMap<String, ModuleRecord>,
+    sites: DashSet<ImportSite>,
+}
+
+impl ModuleTable {
+    pub(crate) fn begin(&self, name: &str, origin: Option<String>, loader: Option<String>) {
+        let mut record = self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Initialising));
+        record.state = ModuleState::Initialising;
+        record.origin = origin;
+        record.loader = loader;
+        record.from = None;
+        record.source_hash = None;
+        record.loaded_at = SystemTime::now();
+    }
+
+    pub(crate) fn finish(&self, name: &str, state: ModuleState, load_time: Duration) {
+        if let Some(mut record) = self.records.get_mut(name) {
+            record.state = state;
+            record.load_time = load_time;
+        }
+    }
+
+    pub(crate) fn taken(&self, name: &str, from: SpaceId, parent: Option<ModuleRecord>) {
+        let mut record = self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Ready));
+        record.state = ModuleState::Ready;
+        record.from = Some(from);
+        if let Some(parent) = parent {
+            record.origin = parent.origin;
+            record.loader = parent.loader;
+            record.source_hash = parent.source_hash;
+            record.from = parent.from.or(Some(from));
+        }
+    }
+
+    pub(crate) fn set_source_hash(&self, name: &str, hash: [u8; 32]) {
+        if let Some(mut record) = self.records.get_mut(name) {
+            record.source_hash = Some(hash);
+        }
+    }
+
+    /// The space that `name` was taken from, when it was.
+    pub(crate) fn taken_from(&self, name: &str) -> Option<SpaceId> {
+        self.records.get(name)?.from
+    }
+
+    /// Whether this import statement was not recorded yet; it is from now on.
+    pub(crate) fn is_new_site(&self, site: ImportSite) -> bool {
+        if self.sites.contains(&site) {
+            return false;
+        }
+        if self.sites.len() >= MAX_SITES {
+            self.sites.clear();
+        }
+        self.sites.insert(site)
+    }
+
+    pub(crate) fn imported(&self, name: &str, importer: Importer) {
+        let mut record = self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Ready));
+        record.importers.insert(importer);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<ModuleRecord> {
+        self.records.get(name).map(|record| record.clone())
+    }
+
+    /// All records, in order of name.
+    pub(crate) fn snapshot(&self) -> Vec<(String, ModuleRecord)> {
+        let mut records: Vec<_> =
+            self.records.iter().map(|record| (record.key().clone(), record.value().clone())).collect();
+        records.sort_by(|one, other| one.0.cmp(&other.0));
+        records
+    }
+}

@@ -1,0 +1,105 @@
+//! Closing a space and taking it out of the tree.
+
+use std::sync::Arc;
+
+use rustpython_vm::VirtualMachine;
+
+use crate::{
+    error::Error,
+    import::{
+        generation::{Generation, Node, Shared},
+        owner::{self, Owner},
+    },
+    pyapi,
+    space::Space,
+    sysview::exit,
+    vm::frames,
+};
+
+/// Closes `node`: runs its `atexit` callbacks, the children's first, and takes it out of the tree. What outside code
+/// holds of it goes on working; imports that would load something raise `SpaceClosedError`.
+///
+/// # Errors
+/// [`Error::Root`], [`Error::Inside`], and [`Error::HasChildren`] unless `recursive`. The space is unchanged then.
+pub(crate) fn discard(shared: &Arc<Shared>, node: &Arc<Node>, recursive: bool, vm: &VirtualMachine) -> Result<(), Error> {
+    let Some(generation) = node.current() else { return Ok(()) };
+    if node.parent.is_none() {
+        return Err(Error::Root);
+    }
+    let mut subtree: Vec<Arc<Node>> = shared
+        .tree
+        .read()
+        .values()
+        .filter(|other| other.id == node.id || node.is_ancestor_of(other))
+        .cloned()
+        .collect();
+    if subtree.len() > 1 && !recursive {
+        let children = subtree.iter().filter(|other| other.id != node.id).map(|other| format!("{:?}", other.name));
+        let children = children.collect::<Vec<_>>().join(", ");
+        return Err(Error::HasChildren { name: node.name.clone(), children });
+    }
+    if runs_on_this_thread(&subtree) {
+        return Err(Error::Inside { name: node.name.clone() });
+    }
+    // Leaves first: a parent was made before its children.
+    subtree.sort_by_key(|other| std::cmp::Reverse(other.chain().count()));
+    drop(generation);
+    for node in subtree {
+        let Some(generation) = node.current() else { continue };
+        let _only_one = generation.closing.lock();
+        owner::enter(Owner::Space(Arc::clone(&generation)), || exit::run(&generation, vm));
+        // From here on, imports see a closed space.
+        let taken = node.generation.swap(None);
+        if taken.is_none() {
+            continue;
+        }
+        generation.withdraw();
+        shared.tree.write().remove(node.id);
+        pyapi::forget(shared, node.id);
+        // `sys` holds `modules`, which holds `sys`.
+        if generation.importlib.load().is_none() {
+            let _ = generation.sys_dict.del_item("modules", vm);
+        }
+        tracing::debug!(space = generation.name(), "discarded");
+    }
+    Ok(())
+}
+
+/// Whether a frame of one of these spaces is below this call, or one of them was entered from native code.
+fn runs_on_this_thread(nodes: &[Arc<Node>]) -> bool {
+    let belongs = |generation: &Generation| nodes.iter().any(|node| node.id == generation.id());
+    let mut found = false;
+    frames::find_builtins(frames::FrameMark::bottom(), |builtins| {
+        found = Generation::of_builtins(builtins).is_some_and(|generation| belongs(&generation));
+        found.then_some(())
+    });
+    found || owner::any_entered(belongs)
+}
+
+impl Space {
+    /// Discards the space: runs its `atexit` callbacks, closes it and takes it out of the tree.
+    ///
+    /// What outside code still holds of the space goes on working; only importing raises `SpaceClosedError` there.
+    /// Discarding a discarded space does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Root`] for the root, [`Error::HasChildren`] while it has live children (use
+    /// [`Space::discard_tree`]), [`Error::Inside`] when code of the space is running on this thread. The space is
+    /// unchanged then.
+    pub fn discard(&self) -> Result<(), Error> {
+        self.discard_with(false)
+    }
+
+    /// Discards the space and all its descendants, leaves first.
+    ///
+    /// # Errors
+    /// As [`Space::discard`], without [`Error::HasChildren`].
+    pub fn discard_tree(&self) -> Result<(), Error> {
+        self.discard_with(true)
+    }
+
+    fn discard_with(&self, recursive: bool) -> Result<(), Error> {
+        let Ok(node) = self.node() else { return Ok(()) };
+        self.runtime.with(|vm| discard(self.runtime.shared(), &node, recursive, vm))
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `modspace`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(modspace::cli_main())
+}

@@ -1,0 +1,395 @@
+//! The class `ModuleSpace`.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rustpython_vm::{
+    AsObject, Context, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
+    function::FuncArgs,
+    pyclass,
+    types::{Constructor, Initializer, Representable},
+};
+
+use super::{enter, handle, info::ModuleInfo, raise, shared};
+use crate::{
+    error::Error,
+    import::{
+        context,
+        generation::{Generation, Node},
+        policy::Pattern,
+    },
+    lifecycle,
+    space::{Config, SearchPath, create, run},
+};
+
+/// A module space.
+#[pyclass(module = "modspace", name = "ModuleSpace")]
+pub(crate) struct ModuleSpace {
+    pub(super) node: OnceLock<Arc<Node>>,
+    /// The tokens of the `with` blocks that this space is the context of, innermost last.
+    tokens: Mutex<Vec<PyObjectRef>>,
+}
+
+impl std::fmt::Debug for ModuleSpace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ModuleSpace").field("name", &self.node.get().map(|node| &node.name)).finish()
+    }
+}
+
+impl PyPayload for ModuleSpace {
+    fn class(_ctx: &Context) -> &'static Py<PyType> {
+        use rustpython_vm::class::StaticType;
+        Self::static_type()
+    }
+}
+
+#[derive(FromArgs)]
+pub(crate) struct SpaceArgs {
+    #[pyarg(any, default)]
+    parent: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    name: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    path: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    delegation: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    share: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    fresh: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    argv: Option<PyObjectRef>,
+}
+
+/// The strings of `value`, which must be a list, tuple or set of `str`. A single string is refused: it would be taken
+/// for its characters.
+fn strings(value: &PyObject, what: &str, vm: &VirtualMachine) -> PyResult<Vec<PyStrRef>> {
+    let class = value.class().name().to_string();
+    let is_collection = value.downcast_ref::<PyList>().is_some()
+        || value.downcast_ref::<PyTuple>().is_some()
+        || value.downcast_ref::<PySet>().is_some();
+    if !is_collection {
+        return Err(vm.new_type_error(format!("{what} must be a list or tuple of str, not {class}")));
+    }
+    let items: Vec<PyObjectRef> = value.to_owned().try_into_value(vm)?;
+    items
+        .into_iter()
+        .map(|item| {
+            let class = item.class().name().to_string();
+            item.downcast::<PyStr>().map_err(|_| vm.new_type_error(format!("{what} must hold str, not {class}")))
+        })
+        .collect()
+}
+
+fn text(value: &PyStrRef, what: &str, vm: &VirtualMachine) -> PyResult<String> {
+    match value.to_str() {
+        Some(text) if text.contains('\0') => Err(vm.new_value_error(format!("{what} holds a null character"))),
+        Some(text) => Ok(text.to_owned()),
+        None => Err(vm.new_value_error(format!("{what} holds a surrogate that cannot be encoded"))),
+    }
+}
+
+fn patterns(value: Option<PyObjectRef>, what: &str, vm: &VirtualMachine) -> PyResult<Vec<Pattern>> {
+    let Some(value) = value.filter(|value| !vm.is_none(value)) else { return Ok(Vec::new()) };
+    let texts = match value.downcast::<PyStr>() {
+        Ok(single) => vec![single],
+        Err(value) => strings(&value, what, vm)?,
+    };
+    texts.iter().map(|item| Pattern::new(&text(item, what, vm)?).map_err(|error| raise(&error, vm))).collect()
+}
+
+impl SpaceArgs {
+    fn config(self, vm: &VirtualMachine) -> PyResult<(Option<Arc<Node>>, Config)> {
+        let given = |value: Option<PyObjectRef>| value.filter(|value| !vm.is_none(value));
+        let parent = match given(self.parent) {
+            None => None,
+            Some(parent) => Some(ModuleSpace::node_of(&parent, vm)?),
+        };
+        let string = |value: PyObjectRef, what: &str| -> PyResult<String> {
+            let class = value.class().name().to_string();
+            let value = value.downcast::<PyStr>().map_err(|_| vm.new_type_error(format!("{what} must be str, not {class}")))?;
+            text(&value, what, vm)
+        };
+        let texts = |value: PyObjectRef, what: &str| -> PyResult<Vec<String>> {
+            strings(&value, what, vm)?.iter().map(|item| text(item, what, vm)).collect()
+        };
+        let config = Config {
+            name: given(self.name).map(|name| string(name, "name")).transpose()?,
+            path: match given(self.path) {
+                None => SearchPath::Inherit,
+                Some(path) => SearchPath::Exactly(texts(path, "path")?),
+            },
+            prepend: Vec::new(),
+            delegation: match given(self.delegation) {
+                None => Default::default(),
+                Some(delegation) => {
+                    string(delegation, "delegation")?.parse().map_err(|error| raise(&error, vm))?
+                }
+            },
+            share: patterns(self.share, "share", vm)?,
+            fresh: patterns(self.fresh, "fresh", vm)?,
+            argv: given(self.argv).map(|argv| texts(argv, "argv")).transpose()?,
+        };
+        Ok((parent, config))
+    }
+}
+
+impl Constructor for ModuleSpace {
+    type Args = FuncArgs;
+
+    fn py_new(_class: &Py<PyType>, _args: FuncArgs, _vm: &VirtualMachine) -> PyResult<Self> {
+        Ok(Self { node: OnceLock::new(), tokens: Mutex::default() })
+    }
+}
+
+impl Initializer for ModuleSpace {
+    type Args = SpaceArgs;
+
+    fn init(zelf: &Py<Self>, args: SpaceArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let shared = shared(vm)?;
+        let (parent, config) = args.config(vm)?;
+        if zelf.node.get().is_some() {
+            return Err(vm.new_type_error("a ModuleSpace is initialised once"));
+        }
+        let root = || shared.root.get().cloned();
+        let parent = parent.or_else(root).ok_or_else(|| vm.new_runtime_error("the runtime has no root space"))?;
+        let node = create::create(&shared, Some(&parent), config, vm).map_err(|failure| match failure {
+            create::Failure::Refused(error) => raise(&error, vm),
+            create::Failure::Raised(error) => error,
+        })?;
+        shared.handles.insert(node.id, zelf.to_owned().into());
+        let set = zelf.node.set(node);
+        debug_assert!(set.is_ok(), "looked at above");
+        Ok(())
+    }
+}
+
+impl Representable for ModuleSpace {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(match zelf.node.get() {
+            None => "<ModuleSpace, not initialised>".to_owned(),
+            Some(node) => {
+                let state = if node.is_closed() { ", closed" } else { "" };
+                format!("<ModuleSpace '{}'{state}>", node.name)
+            }
+        })
+    }
+}
+
+impl ModuleSpace {
+    pub(crate) fn over(node: Arc<Node>) -> Self {
+        Self { node: OnceLock::from(node), tokens: Mutex::default() }
+    }
+
+    fn node(&self, vm: &VirtualMachine) -> PyResult<&Arc<Node>> {
+        self.node.get().ok_or_else(|| {
+            vm.new_runtime_error("this ModuleSpace was not initialised; call super().__init__() in its class")
+        })
+    }
+
+    fn node_of(object: &PyObject, vm: &VirtualMachine) -> PyResult<Arc<Node>> {
+        match object.downcast_ref::<Self>() {
+            Some(space) => space.node(vm).cloned(),
+            None => {
+                Err(vm.new_type_error(format!("parent must be a ModuleSpace, not {}", object.class().name())))
+            }
+        }
+    }
+
+    fn generation(&self, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
+        let node = self.node(vm)?;
+        node.current().ok_or_else(|| raise(&Error::Closed { name: node.name.clone() }, vm))
+    }
+}
+
+#[pyclass(with(Constructor, Initializer, Representable), flags(BASETYPE, HAS_DICT, HAS_WEAKREF))]
+impl ModuleSpace {
+    /// The space's name, for messages.
+    #[pygetset]
+    fn name(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<String> {
+        zelf.node(vm).map(|node| node.name.clone())
+    }
+
+    /// The space's id, unique in this process.
+    #[pygetset]
+    fn id(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<u64> {
+        zelf.node(vm).map(|node| node.id.as_u64())
+    }
+
+    /// The parent space; None for the root.
+    #[pygetset]
+    fn parent(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        let shared = shared(vm)?;
+        Ok(match &zelf.node(vm)?.parent {
+            Some(parent) => handle(&shared, parent, vm),
+            None => vm.ctx.none(),
+        })
+    }
+
+    /// The live child spaces.
+    #[pygetset]
+    fn children(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        let shared = shared(vm)?;
+        let id = zelf.node(vm)?.id;
+        let is_child = |node: &&Arc<Node>| node.parent.as_ref().is_some_and(|parent| parent.id == id);
+        let nodes: Vec<_> = shared.tree.read().values().filter(is_child).cloned().collect();
+        Ok(nodes.iter().map(|node| handle(&shared, node, vm)).collect())
+    }
+
+    /// Whether the space was discarded.
+    #[pygetset]
+    fn closed(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<bool> {
+        zelf.node(vm).map(|node| node.is_closed())
+    }
+
+    /// The number of the space's generation.
+    #[pygetset]
+    fn generation_number(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<u64> {
+        zelf.generation(vm).map(|generation| generation.number)
+    }
+
+    /// The space's emulated `sys`.
+    #[pygetset]
+    fn sys(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        zelf.generation(vm).map(|generation| generation.sys.clone().into())
+    }
+
+    /// The space's `builtins`.
+    #[pygetset]
+    fn builtins(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        zelf.generation(vm).map(|generation| generation.builtins.clone().into())
+    }
+
+    /// The namespace of the space's `__main__`.
+    #[pygetset]
+    fn ns(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        Ok(zelf.generation(vm)?.main(vm)?.dict().into())
+    }
+
+    /// The module table: a dict from module name to ModuleInfo, as it is now.
+    #[pygetset]
+    fn modules(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        let node = zelf.node(vm)?;
+        let table = vm.ctx.new_dict();
+        for (name, record) in zelf.generation(vm)?.table.snapshot() {
+            let info = ModuleInfo::new(name.clone(), Arc::clone(node), record).into_ref(&vm.ctx);
+            table.set_item(&*vm.ctx.new_str(name), info.into(), vm)?;
+        }
+        Ok(table.into())
+    }
+
+    /// Imports by importlib.import_module's rules: `import_("foo.bar")` returns `foo.bar`.
+    #[pymethod]
+    fn import_(zelf: &Py<Self>, name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+        if name.as_bytes().is_empty() {
+            return Err(vm.new_value_error("Empty module name"));
+        }
+        if name.as_bytes().starts_with(b".") {
+            let message = "import_() takes an absolute name; a relative one needs a package to start from";
+            return Err(vm.new_type_error(message));
+        }
+        enter(zelf.node(vm)?, vm, |generation| {
+            let found = crate::import::find::find_and_load(generation, &name, vm);
+            found.map(|found| found.module).inspect_err(|error| {
+                rustpython_vm::import::remove_importlib_frames(vm, error);
+            })
+        })
+    }
+
+    /// Runs source or code in the space's `__main__`.
+    #[pymethod]
+    fn exec(zelf: &Py<Self>, source: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        enter(zelf.node(vm)?, vm, |generation| {
+            generation.shared.exec.call((source, generation.main(vm)?.dict()), vm).map(drop)
+        })
+    }
+
+    /// Evaluates an expression in the space's `__main__`.
+    #[pymethod]
+    fn eval(zelf: &Py<Self>, expression: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+        enter(zelf.node(vm)?, vm, |generation| {
+            generation.shared.eval.call((expression, generation.main(vm)?.dict()), vm)
+        })
+    }
+
+    /// Calls a function with this space as the context space.
+    #[pymethod]
+    fn call(zelf: &Py<Self>, function: PyObjectRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+        enter(zelf.node(vm)?, vm, |_| function.call(args, vm))
+    }
+
+    /// Runs a script, or a directory or zip file with a `__main__`, as the space's `__main__`; returns its namespace.
+    #[pymethod]
+    fn run_path(zelf: &Py<Self>, path: PyObjectRef, args: RunArgs, vm: &VirtualMachine) -> PyResult {
+        let path = rustpython_vm::function::FsPath::try_from_path_like(path, true, vm)?.to_path_buf(vm)?;
+        let argv = args.argv(vm)?;
+        enter(zelf.node(vm)?, vm, |generation| {
+            run::path(generation, path.as_os_str(), argv, vm)?;
+            Ok(generation.main(vm)?.dict().into())
+        })
+    }
+
+    /// Runs a module as `python -m` does, as the space's `__main__`; returns its namespace.
+    #[pymethod]
+    fn run_module(zelf: &Py<Self>, name: PyStrRef, args: RunArgs, vm: &VirtualMachine) -> PyResult {
+        let argv = args.argv(vm)?;
+        let name = text(&name, "the module name", vm)?;
+        enter(zelf.node(vm)?, vm, |generation| {
+            run::module(generation, &name, argv, vm)?;
+            Ok(generation.main(vm)?.dict().into())
+        })
+    }
+
+    /// Runs the space's `atexit` callbacks, closes it and takes it out of the tree.
+    #[pymethod]
+    fn discard(zelf: &Py<Self>, args: DiscardArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let node = zelf.node(vm)?;
+        lifecycle::discard(&shared(vm)?, node, args.recursive, vm).map_err(|error| raise(&error, vm))
+    }
+
+    #[pymethod]
+    fn __enter__(zelf: PyRef<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Self>> {
+        zelf.generation(vm)?;
+        let token = context::set(&*shared(vm)?, zelf.node(vm)?, vm)?;
+        zelf.tokens.lock().push(token);
+        Ok(zelf)
+    }
+
+    #[pymethod]
+    fn __exit__(zelf: &Py<Self>, _exception: FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let shared = shared(vm)?;
+        // Threads and tasks may be inside at once; each takes back the token of its own context, the newest first.
+        let tokens: Vec<PyObjectRef> = zelf.tokens.lock().iter().rev().cloned().collect();
+        for token in tokens {
+            match context::reset(&shared, token.clone(), vm) {
+                Ok(()) => {
+                    zelf.tokens.lock().retain(|other| !other.is(&token));
+                    return Ok(());
+                }
+                Err(error) if error.fast_isinstance(vm.ctx.exceptions.value_error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(vm.new_runtime_error("the space was not entered in this context"))
+    }
+}
+
+#[derive(FromArgs)]
+struct RunArgs {
+    #[pyarg(any, default)]
+    argv: Option<PyObjectRef>,
+}
+
+impl RunArgs {
+    fn argv(self, vm: &VirtualMachine) -> PyResult<Vec<String>> {
+        let Some(argv) = self.argv.filter(|argv| !vm.is_none(argv)) else { return Ok(Vec::new()) };
+        strings(&argv, "argv", vm)?.iter().map(|item| text(item, "argv", vm)).collect()
+    }
+}
+
+#[derive(FromArgs)]
+struct DiscardArgs {
+    #[pyarg(named, default = false)]
+    recursive: bool,
+}

@@ -1,0 +1,163 @@
+//! Making a space.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use rustpython_vm::{PyObjectRef, PyPayload, PyResult, VirtualMachine, builtins::PyBaseExceptionRef};
+
+use crate::{
+    error::Error,
+    import::{
+        generation::{Generation, Node, Shared},
+        key::SpaceKey,
+        policy::{Delegation, Pattern, Policy},
+        table::ModuleTable,
+    },
+    sysview::{State, visible},
+    vm::hidden,
+};
+
+/// Where a new space's `sys.path` comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum SearchPath {
+    /// A copy of the parent's.
+    #[default]
+    Inherit,
+    /// Exactly these entries.
+    Exactly(Vec<String>),
+}
+
+/// What a new space is made from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) name: Option<String>,
+    pub(crate) path: SearchPath,
+    pub(crate) prepend: Vec<String>,
+    pub(crate) delegation: Delegation,
+    pub(crate) share: Vec<Pattern>,
+    pub(crate) fresh: Vec<Pattern>,
+    pub(crate) argv: Option<Vec<String>>,
+}
+
+/// Why a space was not made. Nothing is left of the attempt.
+pub(crate) enum Failure {
+    Refused(Error),
+    Raised(PyBaseExceptionRef),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<PyBaseExceptionRef> for Failure {
+    fn from(error: PyBaseExceptionRef) -> Self {
+        Self::Raised(error)
+    }
+}
+
+static UNNAMED: AtomicU64 = AtomicU64::new(1);
+
+/// How long a space's name may be, in characters.
+const MAX_NAME: usize = 255;
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Error::Name { value: name.chars().take(MAX_NAME).collect() });
+    }
+    Ok(())
+}
+
+/// Makes a space under `parent`, or the root.
+pub(crate) fn create(
+    shared: &Arc<Shared>,
+    parent: Option<&Arc<Node>>,
+    config: Config,
+    vm: &VirtualMachine,
+) -> Result<Arc<Node>, Failure> {
+    let name = match config.name {
+        Some(name) => name,
+        None => format!("space-{}", UNNAMED.fetch_add(1, Ordering::Relaxed)),
+    };
+    check_name(&name)?;
+    let above = match parent {
+        Some(parent) => Some(parent.current().ok_or_else(|| Error::Closed { name: parent.name.clone() })?),
+        None => None,
+    };
+    let own_library = !matches!(&config.path, SearchPath::Exactly(entries) if entries.is_empty());
+    let policy = Policy { delegation: config.delegation, share: config.share, fresh: config.fresh, own_library };
+    let id = shared.tree.write().insert_with_key(|id| {
+        Arc::new(Node { id, name, parent: parent.cloned(), generation: ArcSwapOption::empty() })
+    });
+    let made = (|| {
+        let node = shared.node(id).ok_or(Error::Unknown { id: id.as_u64() })?;
+        let inherit = above.as_ref().map_or_else(|| hidden::sys_dict(vm), |above| above.sys_dict.clone());
+        let generation = generation(shared, &node, policy, 1, &inherit, vm)?;
+        if let SearchPath::Exactly(entries) = config.path {
+            generation.sys_dict.set_item("path", strings(entries, vm), vm)?;
+        }
+        if !config.prepend.is_empty() {
+            let path = generation.sys_dict.get_item("path", vm)?;
+            for entry in config.prepend.into_iter().rev() {
+                vm.call_method(&path, "insert", (0, entry))?;
+            }
+        }
+        if let Some(argv) = config.argv {
+            generation.sys_dict.set_item("argv", strings(argv, vm), vm)?;
+        }
+        generation.publish();
+        node.generation.store(Some(generation));
+        Ok(node)
+    })();
+    if made.is_err() {
+        shared.tree.write().remove(id);
+    }
+    made
+}
+
+fn strings(items: Vec<String>, vm: &VirtualMachine) -> PyObjectRef {
+    vm.ctx.new_list(items.into_iter().map(|item| vm.fsdecode(item).into()).collect()).into()
+}
+
+/// A generation of `node`, not yet published.
+fn generation(
+    shared: &Arc<Shared>,
+    node: &Arc<Node>,
+    policy: Policy,
+    number: u64,
+    inherit: &rustpython_vm::builtins::PyDictRef,
+    vm: &VirtualMachine,
+) -> PyResult<Arc<Generation>> {
+    let key = SpaceKey::new(&node.name).into_ref(&vm.ctx);
+    let (sys, sys_dict) = visible::new_sys(&key, inherit, node.parent.is_some(), vm)?;
+    let (builtins, builtins_dict) = visible::new_builtins(&key, vm)?;
+    let modules = vm.ctx.new_dict();
+    modules.set_item("sys", sys.clone().into(), vm)?;
+    modules.set_item("builtins", builtins.clone().into(), vm)?;
+    sys_dict.set_item("modules", modules.into(), vm)?;
+    let generation = Arc::new(Generation {
+        serial: Generation::next_serial(),
+        number,
+        node: Arc::clone(node),
+        shared: Arc::clone(shared),
+        policy,
+        sys,
+        sys_dict,
+        builtins,
+        builtins_dict,
+        key,
+        main: OnceLock::new(),
+        importlib: ArcSwapOption::empty(),
+        booted: AtomicBool::new(false),
+        table: ModuleTable::default(),
+        state: State::default(),
+        closing: Mutex::new(()),
+    });
+    generation.key.set(&generation);
+    Ok(generation)
+}

@@ -1,0 +1,229 @@
+//! Codec search functions and error handlers, per space.
+//!
+//! The interpreter caches what a search function returns under the encoding's name, for the whole process, and native
+//! code (`str.encode`, `open`) looks there. So what it is given for a space's codec is a *dispatching* codec: four
+//! functions that know only the name, and find the running space's codec each time. Error handlers are done alike.
+//! The standard encodings are found first and stay the interpreter's.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyDictRef, PyStrRef, PyTuple},
+    function::{FuncArgs, IntoFuncArgs, PyMethodDef},
+};
+
+use crate::{
+    import::{
+        generation::Generation,
+        owner::{self, Owner},
+        project::hidden_module,
+    },
+    vm::native::{bind, def},
+};
+
+/// What a space registered.
+#[derive(Default)]
+pub(crate) struct Registry {
+    search: Mutex<Vec<PyObjectRef>>,
+    found: DashMap<String, PyObjectRef>,
+    errors: DashMap<String, PyObjectRef>,
+}
+
+static FUNCTIONS: [PyMethodDef; 5] = [
+    def("register", register),
+    def("unregister", unregister),
+    def("lookup", lookup),
+    def("register_error", register_error),
+    def("lookup_error", lookup_error),
+];
+
+static SEARCH: PyMethodDef = def("search", search);
+static ENCODE: PyMethodDef = def("encode", encode);
+static DECODE: PyMethodDef = def("decode", decode);
+static READER: PyMethodDef = def("streamreader", stream_reader);
+static WRITER: PyMethodDef = def("streamwriter", stream_writer);
+static HANDLE: PyMethodDef = def("handle", handle);
+
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
+    let native = hidden_module("_codecs", vm)?.dict();
+    // `codecs` took its names from `_codecs` when the interpreter started.
+    let python = hidden_module("codecs", vm)?.dict();
+    for def in &FUNCTIONS {
+        let original = native.get_item(def.name, vm)?;
+        native.set_item(&*vm.ctx.new_str(plain(def.name)), original, vm)?;
+        let function: PyObjectRef = def.build_function(&vm.ctx).into();
+        for dict in [&native, &python] {
+            dict.set_item(def.name, function.clone(), vm)?;
+        }
+    }
+    vm.state.codec_registry.register(SEARCH.build_function(&vm.ctx).into(), vm)
+}
+
+/// Under which name the original of an emulated function is kept.
+fn plain(name: &str) -> String {
+    format!("_plain_{name}")
+}
+
+fn original(name: &str, args: impl IntoFuncArgs, vm: &VirtualMachine) -> PyResult {
+    let native: PyDictRef = hidden_module("_codecs", vm)?.dict();
+    native.get_item(&*plain(name), vm)?.call(args, vm)
+}
+
+fn space(vm: &VirtualMachine) -> Option<Arc<Generation>> {
+    match owner::current(vm)? {
+        Owner::Space(generation) => Some(generation),
+        Owner::Hidden => None,
+    }
+}
+
+/// How encodings are spelled when search functions are asked (`_PyCodec_Lookup`).
+fn normalise(encoding: &str) -> String {
+    encoding.to_ascii_lowercase().replace([' ', '-'], "_")
+}
+
+fn register(function: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let Some(space) = space(vm) else { return original("register", (function,), vm).map(drop) };
+    if !function.is_callable() {
+        return Err(vm.new_type_error("argument must be callable"));
+    }
+    space.state.codecs.search.lock().push(function);
+    Ok(())
+}
+
+fn unregister(function: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let Some(space) = space(vm) else { return original("unregister", (function,), vm).map(drop) };
+    let registry = &space.state.codecs;
+    let gone: Vec<_> = {
+        let mut search = registry.search.lock();
+        let (gone, kept) = search.drain(..).partition(|other| other.is(&function));
+        *search = kept;
+        gone
+    };
+    let cached: Vec<PyObjectRef> = registry.found.iter().map(|entry| entry.value().clone()).collect();
+    registry.found.clear();
+    drop((gone, cached));
+    Ok(())
+}
+
+/// The running space's codec for `encoding`, by its search functions.
+fn own_codec(space: &Generation, encoding: &str, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    let registry = &space.state.codecs;
+    if let Some(codec) = registry.found.get(encoding).map(|codec| codec.clone()) {
+        return Ok(Some(codec));
+    }
+    let functions = registry.search.lock().clone();
+    for function in functions {
+        let codec = function.call((encoding,), vm)?;
+        if vm.is_none(&codec) {
+            continue;
+        }
+        if codec.downcast_ref::<PyTuple>().is_none_or(|tuple| tuple.len() != 4) {
+            return Err(vm.new_type_error("codec search functions must return 4-tuples"));
+        }
+        registry.found.insert(encoding.to_owned(), codec.clone());
+        return Ok(Some(codec));
+    }
+    Ok(None)
+}
+
+/// The one search function of the interpreter's registry that speaks for all spaces. Standard encodings were asked
+/// for before it.
+fn search(encoding: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    let (Some(space), Some(name)) = (space(vm), encoding.to_str()) else { return Ok(vm.ctx.none()) };
+    let Some(codec) = own_codec(&space, name, vm)? else { return Ok(vm.ctx.none()) };
+    let dispatching = [&ENCODE, &DECODE, &READER, &WRITER].map(|def| bind(def, encoding.clone(), vm));
+    // `CodecInfo` is a tuple that also knows whether the codec is between text and bytes.
+    let class = hidden_module("codecs", vm)?.dict().get_item("CodecInfo", vm)?;
+    let [encode, decode, reader, writer] = dispatching;
+    let info = class.call((encode, decode, reader, writer), vm)?;
+    if let Some(text) = vm.get_attribute_opt(&codec, "_is_text_encoding")? {
+        info.set_attr("_is_text_encoding", text, vm)?;
+    }
+    for name in ["name", "incrementalencoder", "incrementaldecoder"] {
+        // Native text files ask for these; they make an object of the space that asked first, and are forgotten with
+        // the name when no space has it any more.
+        if let Some(value) = vm.get_attribute_opt(&codec, name)? {
+            info.set_attr(name, value, vm)?;
+        }
+    }
+    Ok(info)
+}
+
+fn unknown(encoding: &str, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    vm.new_lookup_error(format!("unknown encoding: {encoding}"))
+}
+
+fn codec_item(encoding: &PyStrRef, index: usize, vm: &VirtualMachine) -> PyResult {
+    let name = encoding.to_string_lossy();
+    let space = space(vm).ok_or_else(|| unknown(&name, vm))?;
+    own_codec(&space, &name, vm)?.ok_or_else(|| unknown(&name, vm))?.get_item(&index, vm)
+}
+
+fn encode(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    codec_item(&encoding, 0, vm)?.call(args, vm)
+}
+
+fn decode(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    codec_item(&encoding, 1, vm)?.call(args, vm)
+}
+
+fn stream_reader(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    codec_item(&encoding, 2, vm)?.call(args, vm)
+}
+
+fn stream_writer(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    codec_item(&encoding, 3, vm)?.call(args, vm)
+}
+
+/// `codecs.lookup`: the space's own codec object where it has one and the interpreter has none of the name.
+fn lookup(encoding: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    let info = original("lookup", (encoding.clone(),), vm)?;
+    let Some(space) = space(vm) else { return Ok(info) };
+    let name = normalise(&encoding.to_string_lossy());
+    // The `__self__` of a dispatching codec's functions is the encoding's name.
+    let encode = info.get_item(&0usize, vm)?;
+    let dispatching = encode.class().is(vm.ctx.types.builtin_function_or_method_type)
+        && vm.get_attribute_opt(&encode, "__self__")?.is_some_and(|this| this.class().is(vm.ctx.types.str_type));
+    if !dispatching {
+        return Ok(info);
+    }
+    own_codec(&space, &name, vm)?.ok_or_else(|| unknown(&name, vm))
+}
+
+fn register_error(name: PyStrRef, handler: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let Some(space) = space(vm) else { return original("register_error", (name, handler), vm).map(drop) };
+    if !handler.is_callable() {
+        return Err(vm.new_type_error("handler must be callable"));
+    }
+    let text = name.to_string_lossy().into_owned();
+    let previous = space.state.codecs.errors.insert(text.clone(), handler);
+    drop(previous);
+    if vm.state.codec_registry.lookup_error_opt(&text).is_none() {
+        let replaced = vm.state.codec_registry.register_error(text, bind(&HANDLE, name, vm));
+        drop(replaced);
+    }
+    Ok(())
+}
+
+fn lookup_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    let own = space(vm).and_then(|space| {
+        space.state.codecs.errors.get(&*name.to_string_lossy()).map(|handler| handler.clone())
+    });
+    match own {
+        Some(handler) => Ok(handler),
+        None => original("lookup_error", (name,), vm),
+    }
+}
+
+/// The handler in the interpreter's registry that speaks for all spaces.
+fn handle(name: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let text = name.to_string_lossy();
+    let handler = space(vm).and_then(|space| space.state.codecs.errors.get(&*text).map(|handler| handler.clone()));
+    match handler {
+        Some(handler) => handler.call(args, vm),
+        None => Err(vm.new_lookup_error(format!("unknown error handler name '{text}'"))),
+    }
+}

@@ -1,0 +1,95 @@
+//! `exec`, `eval` and the hidden interpreter's `__import__`.
+//!
+//! Code that runs in a dict without `__builtins__` gets those of the space, as in CPython it gets those of the calling
+//! frame (`PyEval_GetBuiltins`). RustPython's own functions insert the interpreter's.
+
+use std::sync::Arc;
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDict, PyDictRef},
+    frame,
+    function::{FuncArgs, PyMethodDef},
+};
+
+use crate::{
+    import::{
+        generation::{Generation, Shared},
+        key::SpaceKey,
+        level,
+        owner::{self, Owner},
+    },
+    vm::native::def,
+};
+
+/// The space's `exec`.
+pub(crate) const EXEC: PyMethodDef = def("exec", exec);
+/// The space's `eval`.
+pub(crate) const EVAL: PyMethodDef = def("eval", eval);
+
+static HIDDEN_EXEC: PyMethodDef = def("exec", hidden_exec);
+static HIDDEN_EVAL: PyMethodDef = def("eval", hidden_eval);
+static HIDDEN_IMPORT: PyMethodDef = def("__import__", hidden_import);
+
+/// Replaces `exec`, `eval` and `__import__` in the hidden builtins, and returns what the first two were.
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<(PyObjectRef, PyObjectRef)> {
+    let builtins: PyDictRef = vm.builtins.dict();
+    let originals = (builtins.get_item("exec", vm)?, builtins.get_item("eval", vm)?);
+    for def in [&HIDDEN_EXEC, &HIDDEN_EVAL, &HIDDEN_IMPORT] {
+        builtins.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+    }
+    Ok(originals)
+}
+
+fn exec(key: PyRef<SpaceKey>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let generation = key.get(vm)?;
+    supply_builtins(&generation, &args, vm)?;
+    generation.shared.exec.call(args, vm)
+}
+
+fn eval(key: PyRef<SpaceKey>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let generation = key.get(vm)?;
+    supply_builtins(&generation, &args, vm)?;
+    generation.shared.eval.call(args, vm)
+}
+
+fn hidden_exec(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    dispatch(args, vm, |shared| &shared.exec)
+}
+
+fn hidden_eval(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    dispatch(args, vm, |shared| &shared.eval)
+}
+
+/// What platform code imports late, it imports into the space that called it.
+fn hidden_import(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    match owner::current(vm) {
+        Some(Owner::Space(generation)) => level::import(&generation, args, vm),
+        Some(Owner::Hidden) | None => vm.import_func.call(args, vm),
+    }
+}
+
+fn dispatch(args: FuncArgs, vm: &VirtualMachine, function: impl Fn(&Shared) -> &PyObjectRef) -> PyResult {
+    if let Some(Owner::Space(generation)) = owner::current(vm) {
+        supply_builtins(&generation, &args, vm)?;
+    }
+    match Shared::of(vm) {
+        Some(shared) => function(&shared).call(args, vm),
+        None => Err(vm.new_runtime_error("exec() and eval() are not available in this interpreter")),
+    }
+}
+
+/// Puts `__builtins__` into the globals argument when it is a dict that has none.
+fn supply_builtins(generation: &Arc<Generation>, args: &FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
+    let globals = args.args.get(1).or_else(|| args.kwargs.get("globals"));
+    let Some(globals) = globals.and_then(|globals| globals.downcast_ref::<PyDict>()) else { return Ok(()) };
+    if globals.contains_key("__builtins__", vm) {
+        return Ok(());
+    }
+    // Code that runs over a mapping of its own passes it on.
+    let running = frame::current_builtins().filter(|builtins| {
+        Generation::of_builtins(builtins).is_none() && !builtins.is(&vm.builtins.dict())
+    });
+    let builtins = running.unwrap_or_else(|| generation.builtins_dict.clone().into());
+    globals.set_item("__builtins__", builtins, vm)
+}

@@ -1,0 +1,98 @@
+//! `atexit`, per space.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustpython_vm::{
+    PyObjectRef, PyResult, VirtualMachine,
+    function::{FuncArgs, PyMethodDef},
+};
+
+use crate::{
+    import::{generation::Generation, owner, project::hidden_module},
+    vm::native::def,
+};
+
+type Callback = Arc<(PyObjectRef, FuncArgs)>;
+
+/// The callbacks a space registered, oldest first.
+#[derive(Default)]
+pub(crate) struct Callbacks(Mutex<Vec<Callback>>);
+
+static FUNCTIONS: [PyMethodDef; 5] = [
+    def("register", register),
+    def("unregister", unregister),
+    def("_clear", clear),
+    def("_run_exitfuncs", run_exit_functions),
+    def("_ncallbacks", count),
+];
+
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
+    let dict = hidden_module("atexit", vm)?.dict();
+    for def in &FUNCTIONS {
+        dict.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+    }
+    Ok(())
+}
+
+fn space(vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
+    owner::lexical(vm).ok_or_else(|| vm.new_runtime_error("atexit: no module space is running"))
+}
+
+fn register(function: PyObjectRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    if !function.is_callable() {
+        return Err(vm.new_type_error("the first argument must be callable"));
+    }
+    space(vm)?.state.exit.0.lock().push(Arc::new((function.clone(), args)));
+    Ok(function)
+}
+
+fn unregister(function: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let space = space(vm)?;
+    let registered: Vec<Callback> = space.state.exit.0.lock().clone();
+    for callback in registered {
+        // Comparing runs Python code, which may register and unregister itself: no lock is held.
+        if vm.bool_eq(&function, &callback.0)? {
+            let taken: Vec<Callback> = {
+                let mut callbacks = space.state.exit.0.lock();
+                let (gone, kept) = callbacks.drain(..).partition(|other| Arc::ptr_eq(other, &callback));
+                *callbacks = kept;
+                gone
+            };
+            drop(taken);
+        }
+    }
+    Ok(())
+}
+
+fn clear(vm: &VirtualMachine) -> PyResult<()> {
+    let callbacks = std::mem::take(&mut *space(vm)?.state.exit.0.lock());
+    drop(callbacks);
+    Ok(())
+}
+
+fn run_exit_functions(vm: &VirtualMachine) -> PyResult<()> {
+    let space = space(vm)?;
+    run(&space, vm);
+    Ok(())
+}
+
+fn count(vm: &VirtualMachine) -> PyResult<usize> {
+    Ok(space(vm)?.state.exit.0.lock().len())
+}
+
+/// Runs the space's callbacks, the last registered first, those they register included. An exception is reported as
+/// `sys.unraisablehook` reports it, and the others run.
+pub(crate) fn run(generation: &Generation, vm: &VirtualMachine) {
+    loop {
+        let Some(callback) = generation.state.exit.0.lock().pop() else { return };
+        let (function, args) = &*callback;
+        if let Err(error) = function.call(args.clone(), vm) {
+            let message = function
+                .repr(vm)
+                .ok()
+                .map(|repr| format!("Exception ignored in atexit callback {}", repr.to_string_lossy()));
+            vm.run_unraisable(error, message, vm.ctx.none());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a space sees of the interpreter: `sys`, `builtins`, and the state of native modules that would otherwise be
+//! process-wide.
+//!
+//! | module | what it emulates |
+//! | --- | --- |
+//! | [`dispatch`] | the hidden `sys`, which finds the space of the running code |
+//! | [`visible`] | the `sys` and `builtins` modules that a space's code sees |
+//! | [`execution`] | `exec` and `eval` |
+//! | [`exit`] | `atexit` |
+//! | [`codecs`] | codec search functions and error handlers |
+//! | [`natives`] | `_imp`, and the `_thread` functions that carry the space to a new thread |
+
+pub(crate) mod codecs;
+pub(crate) mod dispatch;
+pub(crate) mod execution;
+pub(crate) mod exit;
+pub(crate) mod natives;
+pub(crate) mod visible;
+
+use rustpython_vm::{PyResult, VirtualMachine, builtins::PyDictRef};
+
+use crate::import::generation::Generation;
+
+/// What a space has registered with native modules. It goes with its generation.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) exit: exit::Callbacks,
+    pub(crate) codecs: codecs::Registry,
+}
+
+/// Adapts the dict of a new projection to its space.
+pub(crate) fn customise(generation: &Generation, name: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    match name {
+        // The C module keeps the filters of whichever space warned last; each space has own ones.
+        "_warnings" => visible::own_warnings(generation, dict, vm),
+        _ => Ok(()),
+    }
+}
+
+/// Replaces, in the hidden modules, the functions whose effect belongs to the calling space. They are replaced before
+/// any other module could take a reference to them.
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
+    natives::emulate(vm)?;
+    exit::emulate(vm)?;
+    codecs::emulate(vm)
+}

@@ -1,0 +1,181 @@
+//! `_imp` and `_thread`: native functions that act on the module system, or start code in it.
+
+use std::sync::Arc;
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyModule, PyStr, PyStrRef, PyTupleRef},
+    common::wtf8::Wtf8,
+    function::{FuncArgs, PyMethodDef},
+};
+
+use crate::{
+    import::{
+        boot,
+        generation::Generation,
+        key::SpaceKey,
+        owner::{self, Owner},
+        policy,
+        project::{self, hidden_module},
+    },
+    vm::{
+        code, hidden,
+        native::{bind, def},
+        panic,
+    },
+};
+
+static IMP: [PyMethodDef; 5] = [
+    def("create_builtin", create_builtin),
+    def("exec_builtin", exec_builtin),
+    def("get_frozen_object", get_frozen_object),
+    def("find_frozen", find_frozen),
+    def("init_frozen", init_frozen),
+];
+
+static THREAD: [PyMethodDef; 3] = [
+    def("start_new_thread", start_new_thread),
+    def("start_new", start_new_thread),
+    def("start_joinable_thread", start_joinable_thread),
+];
+
+static THREAD_MAIN: PyMethodDef = def("thread_main", thread_main);
+
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
+    replace("_imp", &IMP, vm)?;
+    replace("_thread", &THREAD, vm)
+}
+
+/// Puts `defs` into the hidden module `name`; what they replace stays there as `_plain_NAME`.
+fn replace(name: &str, defs: &'static [PyMethodDef], vm: &VirtualMachine) -> PyResult<()> {
+    let dict = hidden_module(name, vm)?.dict();
+    for def in defs {
+        if let Some(original) = dict.get_item_opt(def.name, vm)? {
+            dict.set_item(&*vm.ctx.new_str(format!("_plain_{}", def.name)), original, vm)?;
+            dict.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+        }
+    }
+    Ok(())
+}
+
+fn original(module: &str, name: &str, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let dict: PyDictRef = hidden_module(module, vm)?.dict();
+    dict.get_item(&*vm.ctx.new_str(format!("_plain_{name}")), vm)?.call(args, vm)
+}
+
+fn space(vm: &VirtualMachine) -> Option<Arc<Generation>> {
+    match owner::current(vm)? {
+        Owner::Space(generation) => Some(generation),
+        Owner::Hidden => None,
+    }
+}
+
+/// In a space, a native module is projected: creating it again would make its types a second time.
+fn create_builtin(spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let Some(generation) = space(vm) else { return original("_imp", "create_builtin", vec![spec].into(), vm) };
+    let name: PyStrRef = spec.get_attr("name", vm)?.try_into_value(vm)?;
+    if let Some(module) = generation.loaded(&name, vm)? {
+        return Ok(module);
+    }
+    match name.to_str() {
+        Some(text) if hidden::is_native(text, vm) => project::create(&generation, text, vm).map(Into::into),
+        _ => Ok(vm.ctx.none()),
+    }
+}
+
+fn exec_builtin(module: PyRef<PyModule>, vm: &VirtualMachine) -> PyResult<i32> {
+    if let Some(generation) = space(vm)
+        && let Some(spec) = vm.get_attribute_opt(module.as_object(), "__spec__")?
+        && let Ok(name) = spec.get_attr("name", vm)
+        && let Some(name) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str())
+        && hidden::is_native(name, vm)
+    {
+        project::fill(&generation, &module, name, vm)?;
+    }
+    Ok(0)
+}
+
+fn get_frozen_object(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let name = match &*args.args {
+        [name] => name.downcast_ref::<PyStr>().and_then(|name| name.to_str()),
+        _ => None,
+    };
+    match (name, space(vm)) {
+        (None, _) => original("_imp", "get_frozen_object", args, vm),
+        // The hidden interpreter executes a module once.
+        (Some(name), None) => code::frozen(name, vm).map(Into::into),
+        (Some(name), Some(generation)) => generation.shared.code.frozen(name, vm).map(Into::into),
+    }
+}
+
+/// A space made with `path=[]` finds no frozen module itself, except its import system and what is projected.
+fn find_frozen(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    if let Some(generation) = space(vm)
+        && !generation.policy.own_library
+        && let Some(name) = args.args.first().and_then(|name| name.downcast_ref::<PyStr>())
+        && let Some(name) = name.to_str()
+        && !policy::is_import_system(name)
+        && !generation.policy.is_fresh(name)
+        && !project::is_projected(&generation, name, vm)
+    {
+        return Ok(vm.ctx.none());
+    }
+    original("_imp", "find_frozen", args, vm)
+}
+
+/// RustPython's own runs the code over the interpreter's builtins.
+fn init_frozen(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    let Some(generation) = space(vm) else { return original("_imp", "init_frozen", vec![name.into()].into(), vm) };
+    let text = name.to_string_lossy();
+    let (module, _) = boot::execute_frozen(&generation, &text, vm)?;
+    generation.modules(vm)?.set_item(&*name, module.clone().into(), vm)?;
+    Ok(module.into())
+}
+
+fn start_new_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    original("_thread", "start_new_thread", carry_space(args, vm), vm)
+}
+
+fn start_joinable_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    original("_thread", "start_joinable_thread", carry_space(args, vm), vm)
+}
+
+/// Wraps the function of a new thread, so that native code which runs before the first frame of a space (and platform
+/// code, whose frames do not count) works for the space that started the thread.
+fn carry_space(mut args: FuncArgs, vm: &VirtualMachine) -> FuncArgs {
+    let Some(generation) = space(vm) else { return args };
+    let wrap = |function: &PyObjectRef| {
+        let start = vm.ctx.new_tuple(vec![generation.key.clone().into(), function.clone()]);
+        bind(&THREAD_MAIN, start, vm)
+    };
+    let function = match args.args.first_mut() {
+        Some(function) => Some(function),
+        None => args.kwargs.get_mut(Wtf8::new("function")),
+    };
+    // What cannot be called is left for the original to refuse.
+    if let Some(function) = function.filter(|function| function.is_callable()) {
+        *function = wrap(function);
+    }
+    args
+}
+
+fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let [key, function] = start.as_slice() else { return Err(vm.new_system_error("a thread started without a space")) };
+    let key = key.downcast_ref::<SpaceKey>().ok_or_else(|| vm.new_system_error("a thread started without a space"))?;
+    let generation = key.get(vm)?;
+    owner::enter(Owner::Space(generation), || {
+        let result = panic::catch(vm, || function.call(args, vm));
+        match result {
+            Err(error) if !error.fast_isinstance(vm.ctx.exceptions.system_exit) => {
+                // Reported here, because the interpreter would name this wrapper.
+                let message = function
+                    .repr(vm)
+                    .ok()
+                    .map(|repr| format!("Exception ignored in thread started by {}", repr.to_string_lossy()));
+                vm.run_unraisable(error, message, vm.ctx.none());
+                Ok(vm.ctx.none())
+            }
+            result => result,
+        }
+    })
+}

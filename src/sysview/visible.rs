@@ -1,0 +1,165 @@
+//! The `sys` and `builtins` modules that a space's code sees.
+//!
+//! Both are ordinary modules over own dicts. Lists are copies; what is immutable or a function is shared.
+//!
+//! Two groups of attributes are absent from a new space's `sys.__dict__` and found through a module-level
+//! `__getattr__` (PEP 562) until the space has its own: the standard streams, which are the parent's current ones, and
+//! what comes with the import system, which is made by the first look.
+
+use std::sync::Arc;
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyList, PyModule, PyStrRef},
+    function::PyMethodDef,
+};
+
+use super::execution;
+use crate::{
+    import::{
+        boot,
+        generation::Generation,
+        hooks,
+        key::SpaceKey,
+    },
+    vm::{
+        hidden,
+        native::{bind, copy_dict, def, module_over},
+    },
+};
+
+static GET_ATTRIBUTE: PyMethodDef = def("__getattr__", get_attribute);
+static DIRECTORY: PyMethodDef = def("__dir__", directory);
+static IMPORT: PyMethodDef = hooks::IMPORT;
+static EXEC: PyMethodDef = execution::EXEC;
+static EVAL: PyMethodDef = execution::EVAL;
+
+const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
+const IMPORT_SYSTEM: [&str; 3] = ["meta_path", "path_hooks", "path_importer_cache"];
+/// What no space takes over from the interpreter's own `sys`.
+const NOT_INHERITED: [&str; 8] =
+    ["last_exc", "last_type", "last_value", "last_traceback", "ps1", "ps2", "__spec__", "__loader__"];
+
+/// A new `sys` module. `inherit` is the `sys` dict whose values it starts from; `has_parent`, whether streams are the
+/// parent's until the space assigns own ones.
+pub(crate) fn new_sys(
+    key: &PyRef<SpaceKey>,
+    inherit: &PyDictRef,
+    has_parent: bool,
+    vm: &VirtualMachine,
+) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
+    let dict = copy_dict(&hidden::sys_dict(vm), vm);
+    for name in NOT_INHERITED.iter().chain(&IMPORT_SYSTEM) {
+        if dict.contains_key(*name, vm) {
+            dict.del_item(*name, vm)?;
+        }
+    }
+    if has_parent {
+        for name in STREAMS {
+            dict.del_item(name, vm)?;
+        }
+    }
+    for name in ["path", "argv", "orig_argv", "warnoptions"] {
+        let list = match inherit.get_item_opt(name, vm)? {
+            Some(list) if list.downcast_ref::<PyList>().is_some() => list,
+            _ => hidden::sys_dict(vm).get_item(name, vm)?,
+        };
+        dict.set_item(name, vm.call_method(&list, "copy", ())?, vm)?;
+    }
+    for name in ["dont_write_bytecode", "pycache_prefix"] {
+        if let Some(value) = inherit.get_item_opt(name, vm)? {
+            dict.set_item(name, value, vm)?;
+        }
+    }
+    dict.set_item("__spec__", vm.ctx.none(), vm)?;
+    dict.set_item("__loader__", vm.ctx.none(), vm)?;
+    dict.set_item("__getattr__", bind(&GET_ATTRIBUTE, key.clone(), vm), vm)?;
+    dict.set_item("__dir__", bind(&DIRECTORY, key.clone(), vm), vm)?;
+    Ok((module_over(dict.clone(), vm), dict))
+}
+
+/// A new `builtins` module.
+pub(crate) fn new_builtins(key: &PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
+    let dict = copy_dict(&vm.builtins.dict(), vm);
+    dict.set_item("__spec__", vm.ctx.none(), vm)?;
+    dict.set_item("__loader__", vm.ctx.none(), vm)?;
+    for def in [&IMPORT, &EXEC, &EVAL] {
+        dict.set_item(def.name, bind(def, key.clone(), vm), vm)?;
+    }
+    Ok((module_over(dict.clone(), vm), dict))
+}
+
+/// The space's current stream `name`: its own, or its parent's.
+pub(crate) fn stream(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyResult {
+    let mut next = Some(Arc::clone(generation));
+    while let Some(current) = next {
+        if let Some(stream) = current.sys_dict.get_item_opt(name, vm)? {
+            return Ok(stream);
+        }
+        next = current.parent();
+    }
+    hidden::sys_dict(vm).get_item(name, vm)
+}
+
+/// Flushes the space's stdout and stderr; false when stdout could not be flushed (`flush_std_files` of CPython).
+pub(crate) fn flush(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
+    let mut flushed = true;
+    for name in ["stdout", "stderr"] {
+        let Ok(stream) = stream(generation, name, vm) else { continue };
+        let closed = stream.get_attr("closed", vm).and_then(|closed| closed.try_to_bool(vm)).unwrap_or(false);
+        if vm.is_none(&stream) || closed {
+            continue;
+        }
+        if let Err(error) = vm.call_method(&stream, "flush", ())
+            && name == "stdout"
+        {
+            flushed = false;
+            vm.run_unraisable(error, None, stream);
+        }
+    }
+    flushed
+}
+
+fn get_attribute(key: PyRef<SpaceKey>, name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    let missing = || vm.new_attribute_error(format!("module 'sys' has no attribute '{}'", name.as_wtf8()));
+    let text = name.to_str().ok_or_else(missing)?;
+    if STREAMS.contains(&text) {
+        return stream(&key.get(vm)?, text, vm);
+    }
+    if IMPORT_SYSTEM.contains(&text) {
+        let generation = key.get(vm)?;
+        boot::importlib(&generation, vm)?;
+        return generation.sys_dict.get_item_opt(text, vm)?.ok_or_else(missing);
+    }
+    Err(missing())
+}
+
+/// `dir(sys)`, with what is found through `__getattr__` and without the two functions that find it.
+fn directory(key: PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let generation = key.get(vm)?;
+    let own = generation.sys_dict.clone().into_iter().map(|(name, _)| name);
+    let hidden = ["__getattr__", "__dir__"].map(|name| vm.ctx.new_str(name));
+    let mut names: Vec<PyObjectRef> = Vec::new();
+    for name in own {
+        if !hidden.iter().any(|other| vm.bool_eq(&name, other.as_object()).unwrap_or(false)) {
+            names.push(name);
+        }
+    }
+    for name in STREAMS.iter().chain(&IMPORT_SYSTEM) {
+        if !generation.sys_dict.contains_key(*name, vm) {
+            names.push(vm.ctx.new_str(*name).into());
+        }
+    }
+    Ok(names)
+}
+
+/// Gives a projection of `_warnings` filters of its own: those that the interpreter started with.
+pub(crate) fn own_warnings(generation: &Generation, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    let _ = generation;
+    for name in ["filters", "_onceregistry"] {
+        if let Some(value) = dict.get_item_opt(name, vm)? {
+            dict.set_item(name, vm.call_method(&value, "copy", ())?, vm)?;
+        }
+    }
+    Ok(())
+}

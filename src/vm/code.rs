@@ -1,0 +1,93 @@
+//! Copies of code objects.
+//!
+//! RustPython specialises instructions in place while it runs them, and a specialised instruction stays after its
+//! guard fails: code that one space has executed runs markedly slower in a second. What spaces share is therefore a
+//! *pristine* code object that nobody executes; each space gets its own copy of the instructions. Names and constants
+//! are immutable and stay shared, so a copy costs a few allocations per function.
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyStrInterned, PyTuple},
+    bytecode::CodeObject,
+    import,
+};
+
+/// The frozen code object `name`, decoded anew, with the path of its source.
+///
+/// RustPython's frozen code names the module where CPython's names a file; tracebacks and `inspect` could show no
+/// source. (Upstream should set it, as it does for the two halves of importlib.)
+pub(crate) fn frozen(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
+    let code = import::make_frozen(vm, name)?;
+    if let (Some(directory), Some(frozen)) = (&vm.state.config.paths.stdlib_dir, vm.state.frozen.get(name))
+        && code.source_path().as_str() == name
+    {
+        let tail = if frozen.package { "/__init__.py" } else { ".py" };
+        let path = format!("{directory}/{}{tail}", name.replace('.', "/"));
+        set_path(&code, vm.ctx.intern_str(path));
+    }
+    Ok(code)
+}
+
+fn set_path(code: &PyCode, path: &'static PyStrInterned) {
+    code.set_source_path(path);
+    for constant in code.code.constants.iter() {
+        set_path_in(&PyObjectRef::from(constant.clone()), path);
+    }
+}
+
+fn set_path_in(constant: &PyObjectRef, path: &'static PyStrInterned) {
+    if let Some(code) = constant.downcast_ref::<PyCode>() {
+        set_path(code, path);
+    } else if let Some(tuple) = constant.downcast_ref::<PyTuple>() {
+        tuple.iter().for_each(|item| set_path_in(item, path));
+    }
+}
+
+/// A copy of `code` and of every code object nested in it, with unspecialised instructions.
+///
+/// `code` must never have been executed; see the module's documentation.
+pub(crate) fn copy_pristine(code: &PyCode, vm: &VirtualMachine) -> PyRef<PyCode> {
+    let source = &code.code;
+    let copy = CodeObject {
+        instructions: source.instructions.clone(),
+        locations: source.locations.clone(),
+        flags: source.flags,
+        posonlyarg_count: source.posonlyarg_count,
+        arg_count: source.arg_count,
+        kwonlyarg_count: source.kwonlyarg_count,
+        source_path: source.source_path,
+        first_line_number: source.first_line_number,
+        max_stackdepth: source.max_stackdepth,
+        obj_name: source.obj_name,
+        qualname: source.qualname,
+        constants: source
+            .constants
+            .iter()
+            .map(|constant| copy_constant(PyObjectRef::from(constant.clone()), vm).into())
+            .collect(),
+        names: source.names.clone(),
+        varnames: source.varnames.clone(),
+        cellvars: source.cellvars.clone(),
+        freevars: source.freevars.clone(),
+        localspluskinds: source.localspluskinds.clone(),
+        linetable: source.linetable.clone(),
+        exceptiontable: source.exceptiontable.clone(),
+    };
+    let copy = PyCode::new_ref_with_bag(vm, copy);
+    // The path of a frozen code object is corrected after decoding, outside `CodeObject`.
+    copy.set_source_path(code.source_path());
+    copy
+}
+
+fn copy_constant(constant: PyObjectRef, vm: &VirtualMachine) -> PyObjectRef {
+    if let Some(code) = constant.downcast_ref::<PyCode>() {
+        return copy_pristine(code, vm).into();
+    }
+    match constant.downcast_ref::<PyTuple>() {
+        Some(tuple) if tuple.iter().any(|item| item.class().is(vm.ctx.types.code_type)) => {
+            let items = tuple.iter().map(|item| copy_constant(item.clone(), vm)).collect();
+            vm.ctx.new_tuple(items).into()
+        }
+        _ => constant,
+    }
+}

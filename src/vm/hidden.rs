@@ -1,0 +1,81 @@
+//! The interpreter's own, hidden module system.
+//!
+//! Native modules and platform modules live here, once. No space ever sees this module system itself: its `sys` is
+//! the dispatching one (see [`crate::sysview`]), and its modules reach spaces as projections.
+
+use rustpython::{InterpreterBuilder, InterpreterBuilderExt};
+use rustpython_vm::{
+    AsObject, Interpreter, PyObjectRef, PyRef, PyResult, Settings, VirtualMachine,
+    builtins::{PyDictRef, PyModule, PyModuleDef},
+    import,
+};
+
+/// What the interpreter is started with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InterpreterConfig {
+    pub(crate) path: Vec<String>,
+    pub(crate) install_signal_handlers: bool,
+    pub(crate) optimize: u8,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) dont_write_bytecode: bool,
+    pub(crate) unbuffered: bool,
+}
+
+/// Starts an interpreter with the whole standard library and `module`.
+pub(crate) fn start(
+    config: &InterpreterConfig,
+    module: impl FnOnce(&rustpython_vm::Context) -> &'static PyModuleDef,
+) -> Interpreter {
+    let mut settings = Settings::default();
+    settings.install_signal_handlers = config.install_signal_handlers;
+    settings.path_list = config.path.clone();
+    settings.optimize = config.optimize;
+    settings.warnoptions = config.warnings.clone();
+    settings.write_bytecode = !config.dont_write_bytecode;
+    settings.buffered_stdio = !config.unbuffered;
+    let builder = InterpreterBuilder::new().settings(settings).init_stdlib();
+    let module = module(&builder.ctx);
+    builder.add_native_module(module).build()
+}
+
+/// The dispatching `sys` module's own dict: the hidden module system's values.
+pub(crate) fn sys_dict(vm: &VirtualMachine) -> PyDictRef {
+    vm.sys_module.dict()
+}
+
+/// The hidden `sys.modules`.
+pub(crate) fn modules(vm: &VirtualMachine) -> PyResult<PyObjectRef> {
+    sys_dict(vm).get_item("modules", vm)
+}
+
+/// Whether `name` is implemented in Rust.
+pub(crate) fn is_native(name: &str, vm: &VirtualMachine) -> bool {
+    vm.state.module_defs.contains_key(name)
+}
+
+/// The names of all native modules.
+pub(crate) fn native_names(vm: &VirtualMachine) -> impl Iterator<Item = &'static str> {
+    vm.state.module_defs.keys().copied()
+}
+
+/// Imports `name` into the hidden module system.
+///
+/// The caller must have entered the hidden owner, so that everything below looks names up there.
+pub(crate) fn import(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
+    let modules = modules(vm)?;
+    let module = match modules.get_item(name, vm) {
+        Ok(module) => module,
+        Err(_) => {
+            vm.import_func.call((vm.ctx.new_str(name),), vm).inspect_err(|error| {
+                import::remove_importlib_frames(vm, error);
+            })?;
+            modules.get_item(name, vm)?
+        }
+    };
+    module.downcast::<PyModule>().map_err(|other| {
+        vm.new_import_error(
+            format!("the hidden module {name:?} is a {}", other.class().name()),
+            vm.ctx.new_str(name),
+        )
+    })
+}

@@ -1,0 +1,17 @@
+//! The one layer that touches RustPython's internals, and the one place that may use `unsafe`.
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | [`hidden`] | how the interpreter is made, and how its own module system is reached |
+//! | [`frames`] | how to walk the running thread's Python frames |
+//! | [`code`] | how to copy a code object that was never executed |
+//! | [`native`] | how to make built-in functions that carry a Rust value |
+//! | [`panic`] | how to turn a Rust panic into a Python exception |
+//! | [`threads`] | which virtual machine belongs to the running thread |
+
+pub(crate) mod code;
+pub(crate) mod frames;
+pub(crate) mod hidden;
+pub(crate) mod native;
+pub(crate) mod panic;
+pub(crate) mod threads;

@@ -1,0 +1,32 @@
+//! Built-in functions that carry a Rust value.
+
+use rustpython_vm::{
+    AsObject, Py, PyObjectRef, PyPayload, PyRef, VirtualMachine,
+    builtins::{PyDict, PyDictRef, PyModule},
+    function::{IntoPyNativeFn, ItemDoc, PyMethodDef, PyMethodFlags},
+};
+
+/// The definition of a built-in function, to be kept in a `static` and bound with [`bind`].
+pub(crate) const fn def<Kind>(name: &'static str, function: impl IntoPyNativeFn<Kind>) -> PyMethodDef {
+    PyMethodDef::new_const(name, function, PyMethodFlags::EMPTY, ItemDoc::NONE)
+}
+
+/// A built-in function object that passes `this` as its first argument.
+pub(crate) fn bind(def: &'static PyMethodDef, this: impl Into<PyObjectRef>, vm: &VirtualMachine) -> PyObjectRef {
+    def.build_bound_function(&vm.ctx, this.into()).into()
+}
+
+/// A new dict with the items of `dict`.
+pub(crate) fn copy_dict(dict: &Py<PyDict>, vm: &VirtualMachine) -> PyDictRef {
+    dict.copy().into_ref(&vm.ctx)
+}
+
+/// A module object over `dict`, without the attributes that module creation would add.
+pub(crate) fn module_over(dict: PyDictRef, vm: &VirtualMachine) -> PyRef<PyModule> {
+    PyRef::new_ref(PyModule::new(), vm.ctx.types.module_type.to_owned(), Some(dict))
+}
+
+/// Whether `object` is an instance of `types.ModuleType` or of a subclass.
+pub(crate) fn is_module(object: &PyObjectRef, vm: &VirtualMachine) -> bool {
+    object.fast_isinstance(vm.ctx.types.module_type)
+}
