@@ -39,10 +39,13 @@ static THREAD: [PyMethodDef; 3] = [
     def("start_joinable_thread", start_joinable_thread),
 ];
 
+static IMPORTLIB: [PyMethodDef; 1] = [def("_module_repr", module_repr)];
+
 static THREAD_MAIN: PyMethodDef = def("thread_main", thread_main);
 
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
+    replace("_frozen_importlib", &IMPORTLIB, vm)?;
     replace("_thread", &THREAD, vm)
 }
 
@@ -130,6 +133,16 @@ fn init_frozen(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
     let (module, _) = boot::execute_frozen(&generation, &text, vm)?;
     generation.modules(vm)?.set_item(&*name, module.clone().into(), vm)?;
     Ok(module.into())
+}
+
+/// `repr(module)`: the interpreter asks its own importlib, which does not know the loader classes of a space's copy.
+fn module_repr(module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    match space(vm) {
+        Some(generation) if generation.importlib.load().is_some() => {
+            boot::importlib(&generation, vm)?.get("_module_repr", vm)?.call((module,), vm)
+        }
+        _ => original("_frozen_importlib", "_module_repr", vec![module].into(), vm),
+    }
 }
 
 fn start_new_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {

@@ -1,0 +1,9 @@
+//! The plain interpreter of the same build, for comparisons: RustPython without module spaces.
+
+use std::process::ExitCode;
+
+use rustpython::{InterpreterBuilder, InterpreterBuilderExt};
+
+fn main() -> ExitCode {
+    rustpython::run(InterpreterBuilder::new().init_stdlib())
+}
