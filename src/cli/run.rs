@@ -34,18 +34,30 @@ pub(super) fn complain(error: &Error) -> u8 {
 }
 
 fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
-    let path = std::env::var_os("PYTHONPATH").map(|value| {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let path = variable("PYTHONPATH").map(|value| {
         std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
     });
-    Runtime::builder()
+    let filters = variable("PYTHONWARNINGS");
+    let filters = filters.iter().flat_map(|filters| filters.split(',')).map(str::to_owned);
+    let optimize = variable("PYTHONOPTIMIZE").map_or(0, |value| value.parse().unwrap_or(1));
+    let mut builder = Runtime::builder()
         .path(path.into_iter().flatten().filter(|entry| !entry.is_empty()))
         .handle_signals(true)
-        .optimize(options.optimize)
-        .warnings(options.warnings.iter().cloned())
-        .write_bytecode(!options.dont_write_bytecode && std::env::var_os("PYTHONDONTWRITEBYTECODE").is_none_or(|value| value.is_empty()))
-        .unbuffered(options.unbuffered || std::env::var_os("PYTHONUNBUFFERED").is_some_and(|value| !value.is_empty()))
-        .site(!options.no_site)
-        .build()
+        .optimize(options.optimize.max(optimize).min(2))
+        .warnings(filters.chain(options.warnings.iter().cloned()))
+        .write_bytecode(!options.dont_write_bytecode && variable("PYTHONDONTWRITEBYTECODE").is_none())
+        .unbuffered(options.unbuffered || variable("PYTHONUNBUFFERED").is_some())
+        .site(!options.no_site);
+    if let Some(seed) = variable("PYTHONHASHSEED").and_then(|value| value.parse().ok()) {
+        builder = builder.hash_seed(seed);
+    }
+    if let Some(encoding) = variable("PYTHONIOENCODING") {
+        let (encoding, errors) = encoding.split_once(':').map_or((encoding.as_str(), ""), |parts| parts);
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        builder = builder.stdio_encoding(given(encoding), given(errors));
+    }
+    builder.build()
 }
 
 /// The name of a program's space: the file's without its extension.

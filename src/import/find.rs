@@ -44,8 +44,7 @@ pub(crate) fn find(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualM
     loop {
         if let Some(module) = generation.loaded(name, vm)? {
             if vm.is_none(&module) {
-                let message = format!("import of {} halted; None in sys.modules", name.as_wtf8());
-                return Err(module_not_found(message, name, vm));
+                return Err(halted(name, vm));
             }
             if !is_initialising(&module, vm)? {
                 return Ok(Some(module));
@@ -59,6 +58,9 @@ pub(crate) fn find(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualM
         }
         generation.check_open(vm)?;
         let Some(text) = name.to_str() else { return Ok(None) };
+        if text == "__main__" && generation.main.get().is_none() {
+            return generation.main(vm).map(|main| Some(main.into()));
+        }
         let importlib = boot::importlib(generation, vm)?;
         // The package first, before the lock of the submodule is taken: a package that imports its own submodule takes
         // the two locks in that order, too.
@@ -124,9 +126,7 @@ fn own(
     let loaded = generation.loaded(name, vm)?;
     match (lock, loaded) {
         (_, Some(module)) if !vm.is_none(&module) => Ok(Some(module)),
-        (_, Some(_)) => {
-            Err(module_not_found(format!("import of {text} halted; None in sys.modules"), name, vm))
-        }
+        (_, Some(_)) => Err(halted(name, vm)),
         (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, vm),
         (Acquired::Deadlock, None) => Err(deadlock(importlib, generation, text, vm)),
     }
@@ -259,7 +259,7 @@ impl Package {
         let key = vm.ctx.new_str(package);
         let module = generation.loaded(&key, vm)?.ok_or_else(|| vm.new_key_error(key.clone().into()))?;
         let Some(path) = vm.get_attribute_opt(&module, "__path__")? else {
-            let message = format!("No module named '{}'; '{package}' is not a package", name.as_wtf8());
+            let message = format!("No module named {}; {} is not a package", quoted(name, vm), quoted(&key, vm));
             return Err(module_not_found(message, name, vm));
         };
         let spec = module.get_attr("__spec__", vm)?;
@@ -344,6 +344,16 @@ fn loader_name(spec: &PyObjectRef, vm: &VirtualMachine) -> Option<String> {
     })
 }
 
+/// `repr(name)`.
+fn quoted(name: &Py<PyStr>, vm: &VirtualMachine) -> String {
+    let quoted = name.as_object().repr(vm);
+    quoted.map_or_else(|_| "?".to_owned(), |quoted| quoted.to_string_lossy().into_owned())
+}
+
+fn halted(name: &Py<PyStr>, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    module_not_found(format!("import of {} halted; None in sys.modules", name.to_string_lossy()), name, vm)
+}
+
 fn module_not_found(message: String, name: &Py<PyStr>, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let error = vm.new_exception_msg(vm.ctx.exceptions.module_not_found_error.to_owned(), message.into());
     // A built-in exception takes any attribute.
@@ -361,7 +371,7 @@ fn not_found(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine
         prefixes.map(|prefix| vm.ctx.new_str(prefix)).find(|prefix| matches!(generation.loaded(prefix, vm), Ok(None)))
     });
     let missing = missing.as_deref().unwrap_or(name);
-    let error = module_not_found(format!("No module named '{}'", missing.as_wtf8()), missing, vm);
+    let error = module_not_found(format!("No module named {}", quoted(missing, vm)), missing, vm);
     let mut asked = Vec::new();
     let mut next = Some(Arc::clone(generation));
     while let Some(current) = next {

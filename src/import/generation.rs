@@ -21,7 +21,7 @@ use std::sync::{
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDictRef, PyModule, PyStr, PyTypeRef},
@@ -74,10 +74,6 @@ impl Shared {
         let shared = Arc::new(self);
         SHARED.insert(shared.interpreter, Arc::clone(&shared));
         shared
-    }
-
-    pub(crate) fn unregister(&self) {
-        SHARED.remove(&self.interpreter);
     }
 
     /// The shared part of the interpreter that `vm` runs, unless it has none (a subinterpreter that a program made).
@@ -138,7 +134,6 @@ pub(crate) struct Generation {
     pub(crate) booted: AtomicBool,
     pub(crate) table: ModuleTable,
     pub(crate) state: State,
-    pub(crate) closing: Mutex<()>,
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -180,9 +175,13 @@ impl Generation {
 
     /// The space's `sys.modules`, whatever the program made of it.
     pub(crate) fn modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
-        self.sys_dict
-            .get_item_opt("modules", vm)?
-            .ok_or_else(|| vm.new_runtime_error(format!("the space {:?} has lost sys.modules", self.name())))
+        let modules = self.sys_dict.get_item_opt("modules", vm)?.filter(|modules| !vm.is_none(modules));
+        modules.ok_or_else(|| {
+            vm.new_runtime_error(format!(
+                "the space {:?} has lost its sys.modules; assign a dict to sys.modules to import again",
+                self.name()
+            ))
+        })
     }
 
     /// What `sys.modules` has under `name`; `None` when it has nothing.

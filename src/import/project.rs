@@ -15,7 +15,7 @@ use rustpython_vm::{
 use super::{
     generation::Generation,
     owner::{self, Owner},
-    policy::{self, Treatment},
+    policy::{self, Attribute, Treatment},
 };
 use crate::{
     sysview,
@@ -48,10 +48,22 @@ pub(crate) fn create(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
         "builtins" => return Ok(generation.builtins.clone()),
         _ => {}
     }
-    let dict = copy_dict(&hidden_module(name, vm)?.dict(), vm);
+    let hidden = hidden_module(name, vm)?.dict();
+    let dict = copy_dict(&hidden, vm);
     for key in FROM_SPEC {
         if dict.contains_key(key, vm) {
             dict.del_item(key, vm)?;
+        }
+    }
+    for (attribute, row) in attributes(name) {
+        if row.treatment == Treatment::Hook {
+            sysview::hooks::install(name, attribute, &hidden, &dict, vm)?;
+        }
+    }
+    // What emulated functions replaced is the hidden interpreter's business.
+    for (key, _) in dict.clone() {
+        if key.downcast_ref::<PyStr>().is_some_and(|key| key.as_bytes().starts_with(b"_plain_")) {
+            dict.del_item(&*key, vm)?;
         }
     }
     // Module creation leaves `__package__` as None for importlib to set; a native module's dict has it that way.
@@ -64,7 +76,7 @@ pub(crate) fn create(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
         }
     }
     copy_mutable(name, &dict, vm)?;
-    sysview::customise(generation, name, &dict, vm)?;
+    sysview::customise(name, &dict, vm)?;
     Ok(module_over(dict, vm))
 }
 
@@ -130,22 +142,33 @@ fn counterpart(generation: &Arc<Generation>, hidden: &PyObjectRef, vm: &VirtualM
 
 /// Copies the attributes that the policy tables say each space has for itself.
 fn copy_mutable(name: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
-    let attributes = policy::native_modules()
-        .get(name)
-        .map(|module| &module.attributes)
-        .or_else(|| policy::platform_modules().get(name).map(|module| &module.attributes));
-    for (key, attribute) in attributes.into_iter().flatten() {
-        if attribute.treatment != Treatment::Copied {
-            continue;
-        }
-        if let Some(value) = dict.get_item_opt(key.as_str(), vm)? {
-            let known = value.downcast_ref::<PyList>().is_some()
-                || value.downcast_ref::<PyDict>().is_some()
-                || value.downcast_ref::<PySet>().is_some();
-            if known {
-                dict.set_item(key.as_str(), vm.call_method(&value, "copy", ())?, vm)?;
-            }
+    for (key, attribute) in attributes(name) {
+        if attribute.treatment == Treatment::Copied
+            && let Some(value) = dict.get_item_opt(key, vm)?
+        {
+            dict.set_item(key, copy(&value, vm)?, vm)?;
         }
     }
     Ok(())
+}
+
+/// What the policy tables say of the mutable attributes of the module `name`.
+pub(crate) fn attributes(name: &str) -> impl Iterator<Item = (&'static str, &'static Attribute)> {
+    let native = policy::native_modules().get(name).map(|module| &module.attributes);
+    let attributes = native.or_else(|| policy::platform_modules().get(name).map(|module| &module.attributes));
+    attributes.into_iter().flatten().map(|(name, attribute)| (name.as_str(), attribute))
+}
+
+/// A shallow copy of a container; anything else as it is.
+pub(crate) fn copy(value: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    if value.class().is(vm.ctx.types.namespace_type) {
+        let copy = value.class().as_object().call((), vm)?;
+        let (from, to) = (value.get_attr("__dict__", vm)?, copy.get_attr("__dict__", vm)?);
+        vm.call_method(&to, "update", (from,))?;
+        return Ok(copy);
+    }
+    let container = value.downcast_ref::<PyList>().is_some()
+        || value.downcast_ref::<PyDict>().is_some()
+        || value.downcast_ref::<PySet>().is_some();
+    if container { vm.call_method(value, "copy", ()) } else { Ok(value.clone()) }
 }

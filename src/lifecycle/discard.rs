@@ -45,24 +45,27 @@ pub(crate) fn discard(shared: &Arc<Shared>, node: &Arc<Node>, recursive: bool, v
     subtree.sort_by_key(|other| std::cmp::Reverse(other.chain().count()));
     drop(generation);
     for node in subtree {
-        let Some(generation) = node.current() else { continue };
-        let _only_one = generation.closing.lock();
-        owner::enter(Owner::Space(Arc::clone(&generation)), || exit::run(&generation, vm));
-        // From here on, imports see a closed space.
-        let taken = node.generation.swap(None);
-        if taken.is_none() {
-            continue;
+        if let Some(generation) = node.current() {
+            owner::enter(Owner::Space(Arc::clone(&generation)), || exit::run(&generation, vm));
         }
-        generation.withdraw();
-        shared.tree.write().remove(node.id);
-        pyapi::forget(shared, node.id);
-        // `sys` holds `modules`, which holds `sys`.
-        if generation.importlib.load().is_none() {
-            let _ = generation.sys_dict.del_item("modules", vm);
-        }
-        tracing::debug!(space = generation.name(), "discarded");
+        close(shared, &node, vm);
     }
     Ok(())
+}
+
+/// Takes `node` out of the tree; imports see a closed space from here on. Of two threads that close it, one does.
+pub(super) fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) {
+    let Some(generation) = node.generation.swap(None) else { return };
+    generation.withdraw();
+    let removed = shared.tree.write().remove(node.id);
+    pyapi::forget(shared, node.id);
+    // `sys` holds `modules`, which holds `sys`.
+    if generation.importlib.load().is_none() {
+        // A program may have taken it out itself.
+        let _ = generation.sys_dict.del_item("modules", vm);
+    }
+    tracing::debug!(space = generation.name(), "discarded");
+    drop(removed);
 }
 
 /// Whether a frame of one of these spaces is below this call, or one of them was entered from native code.

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use rustpython_vm::{PyResult, VirtualMachine};
 
+use super::discard::close;
 use crate::{
     error::Error,
     import::{
@@ -52,6 +53,8 @@ pub(crate) fn run_program(
 pub(crate) fn shut_down(runtime: &Runtime, status: Status) -> u8 {
     let flushed = runtime.with(|vm| end_spaces(runtime, vm));
     let status = if status.0 == 0 && !flushed { FLUSH_FAILED } else { status.0 };
+    // The table of generations holds Python objects: they go while the interpreter can still finalise them.
+    runtime.with(|vm| close_all(runtime, vm));
     let finalised = runtime.take_interpreter().map_or(0, |interpreter| interpreter.finalize(None));
     let status = if status == 0 { finalised } else { status };
     // As the C library's exit(): the low eight bits.
@@ -73,6 +76,17 @@ fn end_spaces(runtime: &Runtime, vm: &VirtualMachine) -> bool {
         });
     }
     flushed
+}
+
+/// Takes every space out of the tree; their handles give errors from now on.
+fn close_all(runtime: &Runtime, vm: &VirtualMachine) {
+    let shared = runtime.shared();
+    let nodes: Vec<_> = shared.tree.read().values().cloned().collect();
+    for node in nodes.iter().rev() {
+        if node.parent.is_some() {
+            close(shared, node, vm);
+        }
+    }
 }
 
 /// `threading._shutdown`: waits for the non-daemon threads that the space's `threading` module started.

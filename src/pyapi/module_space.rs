@@ -281,7 +281,10 @@ impl ModuleSpace {
 
     /// Imports by importlib.import_module's rules: `import_("foo.bar")` returns `foo.bar`.
     #[pymethod]
-    fn import_(zelf: &Py<Self>, name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    fn import_(zelf: &Py<Self>, name: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+        let class = name.class().name().to_string();
+        let name: PyStrRef =
+            name.downcast().map_err(|_| vm.new_type_error(format!("the module name must be str, not {class}")))?;
         if name.as_bytes().is_empty() {
             return Err(vm.new_value_error("Empty module name"));
         }
@@ -293,6 +296,12 @@ impl ModuleSpace {
             let found = crate::import::find::find_and_load(generation, &name, vm);
             found.map(|found| found.module).inspect_err(|error| {
                 rustpython_vm::import::remove_importlib_frames(vm, error);
+                if !error.fast_isinstance(vm.ctx.exceptions.module_not_found_error) {
+                    let name = name.to_string_lossy();
+                    let note = format!("modspace: while importing {name:?} into the space {:?}", generation.name());
+                    // The note explains; without it the error is still the right one.
+                    let _ = vm.call_method(error.as_object(), "add_note", (note,));
+                }
             })
         })
     }

@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use rustpython_vm::{PyObjectRef, PyPayload, PyResult, VirtualMachine, builtins::PyBaseExceptionRef};
 
 use crate::{
@@ -156,7 +155,6 @@ fn generation(
         booted: AtomicBool::new(false),
         table: ModuleTable::default(),
         state: State::default(),
-        closing: Mutex::new(()),
     });
     generation.key.set(&generation);
     Ok(generation)

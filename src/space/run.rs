@@ -37,7 +37,7 @@ pub(crate) fn path(generation: &Arc<Generation>, path: &OsStr, args: Vec<String>
     if let Some(importer) = path_importer(generation, &absolute, vm)? {
         drop(importer);
         prepend_path(generation, vm.fsdecode(absolute.into_os_string()).into(), vm)?;
-        return run_main_of(generation, "__main__", vm);
+        return run_main_of(generation, "__main__", false, vm);
     }
     let source = std::fs::read(&absolute).map_err(|error| {
         let errno = error.raw_os_error().map_or_else(|| vm.ctx.none(), |code| vm.ctx.new_int(code).into());
@@ -99,15 +99,21 @@ fn path_importer(generation: &Arc<Generation>, path: &Path, vm: &VirtualMachine)
 /// Runs the module `name` as `python -m` does.
 pub(crate) fn module(generation: &Arc<Generation>, name: &str, args: Vec<String>, vm: &VirtualMachine) -> PyResult<()> {
     set_argv(generation, "-m", args, vm)?;
-    run_main_of(generation, name, vm)
+    run_main_of(generation, name, false, vm)
 }
 
-fn run_main_of(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyResult<()> {
+/// Runs the module `name`, or the `__main__` that `sys.path[0]` holds. A module that cannot be run raises `ImportError`,
+/// or `runpy._Error` for a caller that reports it itself.
+fn run_main_of(generation: &Arc<Generation>, name: &str, reported: bool, vm: &VirtualMachine) -> PyResult<()> {
     let runpy = level::import_module(generation, "runpy", vm)?;
+    let error: PyObjectRef = match reported {
+        true => runpy.get_attr("_Error", vm)?,
+        false => vm.ctx.exceptions.import_error.to_owned().into(),
+    };
     let (details, rename) = if name == "__main__" {
-        (vm.call_method(&runpy, "_get_main_module_details", ())?, false)
+        (vm.call_method(&runpy, "_get_main_module_details", (error,))?, false)
     } else {
-        (vm.call_method(&runpy, "_get_module_details", (name,))?, true)
+        (vm.call_method(&runpy, "_get_module_details", (name, error))?, true)
     };
     let details: Vec<PyObjectRef> = details.try_into_value(vm)?;
     let [_, spec, code] = &*details else { return Err(vm.new_type_error("runpy found no module")) };
@@ -178,7 +184,7 @@ pub(crate) fn module_or_exit(
     }
     let runpy = level::import_module(generation, "runpy", vm)?;
     let error_class = runpy.get_attr("_Error", vm)?;
-    match run_main_of(generation, name, vm) {
+    match run_main_of(generation, name, true, vm) {
         Err(error) if rustpython_vm::AsObject::as_object(&error).is_instance(&error_class, vm)? => {
             let message = rustpython_vm::AsObject::as_object(&error).str(vm)?;
             let message = format!("modspace: {}", message.to_string_lossy());

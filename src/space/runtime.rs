@@ -107,6 +107,19 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The seed of `hash()`, as `PYTHONHASHSEED` sets it; random by default. The first runtime of a process decides.
+    pub const fn hash_seed(mut self, seed: u32) -> Self {
+        self.interpreter.hash_seed = Some(seed);
+        self
+    }
+
+    /// The encoding and error handler of the standard streams, as `PYTHONIOENCODING` sets them.
+    pub fn stdio_encoding(mut self, encoding: Option<String>, errors: Option<String>) -> Self {
+        self.interpreter.stdio_encoding = encoding;
+        self.interpreter.stdio_errors = errors;
+        self
+    }
+
     /// Whether the root runs `site`, which adds `site-packages`, handles `.pth` files and defines `exit` and `help`.
     /// On by default.
     pub const fn site(mut self, site: bool) -> Self {
@@ -135,14 +148,15 @@ fn start(interpreter: i64, site: bool, vm: &VirtualMachine) -> PyResult<Arc<Shar
     let _ = SpaceKey::make_static_type();
     let _ = ModuleLock::make_static_type();
     let prepared = owner::enter(Owner::Hidden, || {
+        hidden::correct_paths(vm)?;
         sysview::emulate(vm)?;
-        let originals = sysview::execution::emulate(vm)?;
         let variable = hidden_module("_contextvars", vm)?
             .dict()
             .get_item("ContextVar", vm)?
             .call(("modspace.context",), vm)?;
         sysview::dispatch::install(vm)?;
-        PyResult::Ok((originals, variable))
+        // Last: from here on, `exec` needs what all spaces share.
+        PyResult::Ok((sysview::execution::emulate(vm)?, variable))
     })?;
     let ((exec, eval), context) = prepared;
     let error = |name: &str, base: PyTypeRef| vm.ctx.new_exception_type("modspace", name, Some(vec![base]));

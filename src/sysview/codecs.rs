@@ -32,12 +32,14 @@ pub(crate) struct Registry {
     errors: DashMap<String, PyObjectRef>,
 }
 
-static FUNCTIONS: [PyMethodDef; 5] = [
+static FUNCTIONS: [PyMethodDef; 7] = [
     def("register", register),
     def("unregister", unregister),
     def("lookup", lookup),
     def("register_error", register_error),
     def("lookup_error", lookup_error),
+    def("_forget_codec", forget_codec),
+    def("_unregister_error", unregister_error),
 ];
 
 static SEARCH: PyMethodDef = def("search", search);
@@ -55,8 +57,9 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
         let original = native.get_item(def.name, vm)?;
         native.set_item(&*vm.ctx.new_str(plain(def.name)), original, vm)?;
         let function: PyObjectRef = def.build_function(&vm.ctx).into();
-        for dict in [&native, &python] {
-            dict.set_item(def.name, function.clone(), vm)?;
+        native.set_item(def.name, function.clone(), vm)?;
+        if python.contains_key(def.name, vm) {
+            python.set_item(def.name, function, vm)?;
         }
     }
     vm.state.codec_registry.register(SEARCH.build_function(&vm.ctx).into(), vm)
@@ -206,6 +209,24 @@ fn register_error(name: PyStrRef, handler: PyObjectRef, vm: &VirtualMachine) -> 
         drop(replaced);
     }
     Ok(())
+}
+
+fn forget_codec(encoding: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
+    if let Some(space) = space(vm) {
+        let gone = space.state.codecs.found.remove(&normalise(&encoding.to_string_lossy()));
+        drop(gone);
+    }
+    original("_forget_codec", (encoding,), vm).map(drop)
+}
+
+fn unregister_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    if let Some(space) = space(vm) {
+        let gone = space.state.codecs.errors.remove(&*name.to_string_lossy());
+        if gone.is_some() {
+            return Ok(vm.ctx.new_bool(true).into());
+        }
+    }
+    original("_unregister_error", (name,), vm)
 }
 
 fn lookup_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {

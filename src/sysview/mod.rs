@@ -8,18 +8,18 @@
 //! | [`execution`] | `exec` and `eval` |
 //! | [`exit`] | `atexit` |
 //! | [`codecs`] | codec search functions and error handlers |
+//! | [`hooks`] | functions of platform modules that programs assign |
 //! | [`natives`] | `_imp`, and the `_thread` functions that carry the space to a new thread |
 
 pub(crate) mod codecs;
 pub(crate) mod dispatch;
 pub(crate) mod execution;
 pub(crate) mod exit;
+pub(crate) mod hooks;
 pub(crate) mod natives;
 pub(crate) mod visible;
 
 use rustpython_vm::{PyResult, VirtualMachine, builtins::PyDictRef};
-
-use crate::import::generation::Generation;
 
 /// What a space has registered with native modules. It goes with its generation.
 #[derive(Default)]
@@ -29,10 +29,10 @@ pub(crate) struct State {
 }
 
 /// Adapts the dict of a new projection to its space.
-pub(crate) fn customise(generation: &Generation, name: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+pub(crate) fn customise(name: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     match name {
-        // The C module keeps the filters of whichever space warned last; each space has own ones.
-        "_warnings" => visible::own_warnings(generation, dict, vm),
+        // Its functions find their state through `sys.modules`.
+        "_elementtree" => dict.set_item("_state", natives::new_state("_elementtree", "_state", vm)?, vm),
         _ => Ok(()),
     }
 }

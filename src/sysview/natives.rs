@@ -41,11 +41,18 @@ static THREAD: [PyMethodDef; 3] = [
 
 static IMPORTLIB: [PyMethodDef; 1] = [def("_module_repr", module_repr)];
 
+static DISPLAY_HOOK: PyMethodDef = def("displayhook", display_hook);
 static THREAD_MAIN: PyMethodDef = def("thread_main", thread_main);
 
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
     replace("_frozen_importlib", &IMPORTLIB, vm)?;
+    let sys = hidden::sys_dict(vm);
+    let display: PyObjectRef = DISPLAY_HOOK.build_function(&vm.ctx).into();
+    sys.set_item("_plain_displayhook", sys.get_item("displayhook", vm)?, vm)?;
+    for name in ["displayhook", "__displayhook__"] {
+        sys.set_item(name, display.clone(), vm)?;
+    }
     replace("_thread", &THREAD, vm)
 }
 
@@ -143,6 +150,30 @@ fn module_repr(module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
         }
         _ => original("_frozen_importlib", "_module_repr", vec![module].into(), vm),
     }
+}
+
+/// The attribute of a native module as a first import makes it, for a space of its own.
+pub(crate) fn new_state(module: &str, attribute: &'static str, vm: &VirtualMachine) -> PyResult {
+    let Some(def) = vm.state.module_defs.get(module) else {
+        return Err(vm.new_system_error(format!("the build has no native module {module}")));
+    };
+    owner::enter(Owner::Hidden, || {
+        let scratch = def.create_module(vm)?;
+        def.exec_module(vm, &scratch)?;
+        scratch.as_object().get_attr(attribute, vm)
+    })
+}
+
+/// `sys.displayhook`: the interpreter's sets `_` in its own builtins.
+fn display_hook(value: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let plain = hidden::sys_dict(vm).get_item("_plain_displayhook", vm)?;
+    let Some(generation) = space(vm) else { return plain.call((value,), vm).map(drop) };
+    plain.call((value.clone(),), vm)?;
+    if !vm.is_none(&value) {
+        vm.builtins.dict().del_item("_", vm)?;
+        generation.builtins_dict.set_item("_", value, vm)?;
+    }
+    Ok(())
 }
 
 fn start_new_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {

@@ -21,6 +21,8 @@ use crate::{
         generation::Generation,
         hooks,
         key::SpaceKey,
+        policy::Treatment,
+        project,
     },
     vm::{
         hidden,
@@ -65,6 +67,13 @@ pub(crate) fn new_sys(
             _ => hidden::sys_dict(vm).get_item(name, vm)?,
         };
         dict.set_item(name, vm.call_method(&list, "copy", ())?, vm)?;
+    }
+    for (name, attribute) in project::attributes("sys") {
+        if attribute.treatment == Treatment::Copied
+            && let Some(value) = dict.get_item_opt(name, vm)?
+        {
+            dict.set_item(name, project::copy(&value, vm)?, vm)?;
+        }
     }
     for name in ["dont_write_bytecode", "pycache_prefix"] {
         if let Some(value) = inherit.get_item_opt(name, vm)? {
@@ -151,15 +160,4 @@ fn directory(key: PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<Vec<PyObject
         }
     }
     Ok(names)
-}
-
-/// Gives a projection of `_warnings` filters of its own: those that the interpreter started with.
-pub(crate) fn own_warnings(generation: &Generation, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
-    let _ = generation;
-    for name in ["filters", "_onceregistry"] {
-        if let Some(value) = dict.get_item_opt(name, vm)? {
-            dict.set_item(name, vm.call_method(&value, "copy", ())?, vm)?;
-        }
-    }
-    Ok(())
 }

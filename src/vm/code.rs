@@ -6,8 +6,8 @@
 //! are immutable and stay shared, so a copy costs a few allocations per function.
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyCode, PyStrInterned, PyTuple},
+    AsObject, Py, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyDict, PyFunction, PyStrInterned, PyTuple, PyType},
     bytecode::CodeObject,
     import,
 };
@@ -18,14 +18,39 @@ use rustpython_vm::{
 /// source. (Upstream should set it, as it does for the two halves of importlib.)
 pub(crate) fn frozen(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
     let code = import::make_frozen(vm, name)?;
-    if let (Some(directory), Some(frozen)) = (&vm.state.config.paths.stdlib_dir, vm.state.frozen.get(name))
+    if let Some(path) = frozen_path(name, vm)
         && code.source_path().as_str() == name
     {
-        let tail = if frozen.package { "/__init__.py" } else { ".py" };
-        let path = format!("{directory}/{}{tail}", name.replace('.', "/"));
-        set_path(&code, vm.ctx.intern_str(path));
+        set_path(&code, path);
     }
     Ok(code)
+}
+
+fn frozen_path(name: &str, vm: &VirtualMachine) -> Option<&'static PyStrInterned> {
+    let directory = vm.state.config.paths.stdlib_dir.as_ref()?;
+    let frozen = vm.state.frozen.get(name)?;
+    let tail = if frozen.package { "/__init__.py" } else { ".py" };
+    Some(vm.ctx.intern_str(format!("{directory}/{}{tail}", name.replace('.', "/"))))
+}
+
+/// Corrects the path of the functions in the dict of the frozen module `name`, and of those in its classes.
+pub(crate) fn set_frozen_paths(name: &str, dict: &Py<PyDict>, vm: &VirtualMachine) {
+    let Some(path) = frozen_path(name, vm) else { return };
+    let correct = |value: &PyObjectRef| {
+        if let Some(function) = value.downcast_ref::<PyFunction>()
+            && let Ok(code) = function.as_object().get_attr("__code__", vm)
+            && let Some(code) = code.downcast_ref::<PyCode>()
+            && code.source_path().as_str() == name
+        {
+            set_path(code, path);
+        }
+    };
+    for (_, value) in dict {
+        correct(&value);
+        if let Some(class) = value.downcast_ref::<PyType>() {
+            class.get_attributes(&vm.ctx).values().for_each(correct);
+        }
+    }
 }
 
 fn set_path(code: &PyCode, path: &'static PyStrInterned) {

@@ -6,9 +6,11 @@
 use rustpython::{InterpreterBuilder, InterpreterBuilderExt};
 use rustpython_vm::{
     AsObject, Interpreter, PyObjectRef, PyRef, PyResult, Settings, VirtualMachine,
-    builtins::{PyDictRef, PyModule, PyModuleDef},
+    builtins::{PyDictRef, PyModule, PyModuleDef, PyStr},
     import,
 };
+
+use super::code;
 
 /// What the interpreter is started with.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,10 @@ pub(crate) struct InterpreterConfig {
     pub(crate) warnings: Vec<String>,
     pub(crate) dont_write_bytecode: bool,
     pub(crate) unbuffered: bool,
+    pub(crate) hash_seed: Option<u32>,
+    /// `PYTHONIOENCODING`: the encoding and the error handler of the standard streams.
+    pub(crate) stdio_encoding: Option<String>,
+    pub(crate) stdio_errors: Option<String>,
 }
 
 /// Starts an interpreter with the whole standard library and `module`.
@@ -33,6 +39,11 @@ pub(crate) fn start(
     settings.warnoptions = config.warnings.clone();
     settings.write_bytecode = !config.dont_write_bytecode;
     settings.buffered_stdio = !config.unbuffered;
+    settings.hash_seed = config.hash_seed;
+    settings.stdio_encoding = config.stdio_encoding.clone();
+    settings.stdio_errors = config.stdio_errors.clone();
+    // UTF-8 whatever the locale, as CPython 3.15 has it and RustPython's own program does (PEP 686).
+    settings.utf8_mode = 1;
     let builder = InterpreterBuilder::new().settings(settings).init_stdlib();
     let module = module(&builder.ctx);
     builder.add_native_module(module).build()
@@ -53,9 +64,18 @@ pub(crate) fn is_native(name: &str, vm: &VirtualMachine) -> bool {
     vm.state.module_defs.contains_key(name)
 }
 
-/// The names of all native modules.
-pub(crate) fn native_names(vm: &VirtualMachine) -> impl Iterator<Item = &'static str> {
-    vm.state.module_defs.keys().copied()
+/// Gives the code that ran while the interpreter started the paths of its sources; see [`code::set_frozen_paths`].
+pub(crate) fn correct_paths(vm: &VirtualMachine) -> PyResult<()> {
+    let modules: PyDictRef =
+        modules(vm)?.downcast().map_err(|_| vm.new_type_error("the hidden sys.modules is not a dict"))?;
+    for (name, module) in modules {
+        if let (Some(name), Some(module)) = (name.downcast_ref::<PyStr>(), module.downcast_ref::<PyModule>())
+            && let Some(name) = name.to_str()
+        {
+            code::set_frozen_paths(name, &module.dict(), vm);
+        }
+    }
+    Ok(())
 }
 
 /// Imports `name` into the hidden module system.

@@ -1,0 +1,13 @@
+//! The tests of the whole: the library from Rust, the program from a shell, and Python programs that test themselves.
+
+mod suite {
+    pub mod harness;
+
+    mod api;
+    mod cli;
+    mod examples;
+    mod policies;
+    mod python;
+    mod readme;
+    mod real;
+}

@@ -1,0 +1,192 @@
+//! The command line behaves as `python` does.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use super::harness::{modspace, root, run, run_with_input};
+
+#[test]
+fn a_program_gets_a_space_of_its_own_under_the_root() {
+    let program = "import modspace; print(modspace.current().parent is modspace.root, __name__)";
+    run(["run", "-c", program]).succeeded().stdout_is("True __main__\n");
+    run(["run", "--root", "-c", "import modspace; print(modspace.current())"])
+        .succeeded()
+        .stdout_is("<ModuleSpace 'root'>\n");
+}
+
+#[test]
+fn arguments_are_the_programs() {
+    let program = "import sys; print(sys.argv)";
+    run(["run", "-c", program, "-x", "--share", "y"]).stdout_is("['-c', '-x', '--share', 'y']\n");
+    run_with_input(["run", "-", "a"], program).succeeded().stdout_is("['-', 'a']\n");
+    run(["run", "tests/fixtures/programs/argv.py", "--", "-c"])
+        .stdout_is("['tests/fixtures/programs/argv.py', '--', '-c']\n");
+}
+
+#[test]
+fn a_module_runs_as_main() {
+    run(["run", "--path", "tests/fixtures/programs", "-m", "package", "one"]).succeeded().stdout_is("__main__ package ['one']\n");
+}
+
+#[test]
+fn a_directory_and_a_zip_file_run_their_main() {
+    run(["run", "tests/fixtures/programs/application"]).succeeded().stdout_is("application\n");
+    let zip = tempfile::tempdir().expect("a temporary directory");
+    let archive = zip.path().join("application.zip");
+    let pack = format!(
+        "import zipfile; zipfile.ZipFile({:?}, 'w').write('tests/fixtures/programs/application/__main__.py', '__main__.py')",
+        archive.display().to_string()
+    );
+    run(["run", "-c", &pack]).succeeded();
+    run(["run".as_ref(), archive.as_os_str()]).succeeded().stdout_is("application\n");
+}
+
+#[test]
+fn exit_status_is_pythons() {
+    run(["run", "-c", "pass"]).failed_with(0);
+    run(["run", "-c", "raise SystemExit(7)"]).failed_with(7);
+    run(["run", "-c", "raise SystemExit('so long')"]).failed_with(1).stderr_has("so long\n");
+    run(["run", "-c", "import sys; sys.exit(256 + 3)"]).failed_with(3);
+    run(["run", "-c", "1 / 0"]).failed_with(1).stderr_has("ZeroDivisionError");
+    run(["run", "no/such/file.py"]).failed_with(2).stderr_has("modspace: can't open file 'no/such/file.py': [Errno 2] No such file or directory");
+    run(["run", "-m", "no_such_module"]).failed_with(1).stderr_has("modspace: No module named no_such_module");
+    run(["run"]).failed_with(2).stderr_has("modspace run --help");
+    run(["run", "--no-such-option"]).failed_with(2).stderr_has("--no-such-option");
+}
+
+#[test]
+fn tracebacks_show_source_and_hide_the_import_machinery() {
+    let run = run(["run", "tests/fixtures/programs/fails_in_import.py"]).failed_with(1);
+    let expected = "\
+Traceback (most recent call last):
+  File \"ROOT/tests/fixtures/programs/fails_in_import.py\", line 1, in <module>
+    import raises
+  File \"ROOT/tests/fixtures/programs/raises.py\", line 1, in <module>
+    raise ValueError(\"in an imported module\")
+ValueError: in an imported module
+";
+    assert_eq!(run.stderr, expected.replace("ROOT", &root().display().to_string()));
+}
+
+#[test]
+fn the_standard_library_shows_its_source() {
+    let program = "import inspect, json, enum; print(inspect.getsource(json.dumps)[:9], inspect.getsource(enum.Enum)[:10])";
+    run(["run", "-c", program]).succeeded().stdout_is("def dumps class Enum\n");
+    run(["run", "-c", "import json; json.loads('{')"]).failed_with(1).stderr_has("obj, end = self.raw_decode(");
+}
+
+#[test]
+fn the_whole_standard_library_is_in_the_build() {
+    let program = "\
+import sqlite3, ssl, zlib, bz2, lzma, ctypes, _socket, socket
+print(sqlite3.connect(':memory:').execute('select 6 * 7').fetchone()[0])
+print(bz2.decompress(bz2.compress(b'x')), lzma.decompress(lzma.compress(b'y')), zlib.decompress(zlib.compress(b'z')))
+print(ssl.create_default_context().check_hostname, ctypes.sizeof(ctypes.c_int))";
+    run(["run", "-c", program]).succeeded().stdout_is("42\nb'x' b'y' b'z'\nTrue 4\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let mut command = modspace(["run", "-u", "-c", "while True: print('x' * 1000)"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("modspace starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let output = child.wait_with_output().expect("modspace ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("BrokenPipeError") && !stderr.contains("panicked"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_raises_keyboard_interrupt_and_ends_by_the_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = "import sys, time\nprint('ready', flush=True)\nwhile True: time.sleep(60)";
+    let mut command = modspace(["run", "-c", program]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("modspace starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    let output = child.wait_with_output().expect("modspace ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.ends_with("KeyboardInterrupt\n"), "{stderr}");
+    assert_eq!(output.status.signal(), Some(2), "a shell must see that the program was interrupted");
+}
+
+#[test]
+fn atexit_callbacks_run_last_registered_first_and_children_before_parents() {
+    let program = "\
+import atexit, modspace
+child = modspace.ModuleSpace(name='child')
+atexit.register(print, 'parent 1')
+atexit.register(print, 'parent 2')
+child.exec(\"import atexit; atexit.register(print, 'child 1'); atexit.register(print, 'child 2')\")
+print('end')";
+    run(["run", "-c", program]).succeeded().stdout_is("end\nchild 2\nchild 1\nparent 2\nparent 1\n");
+}
+
+#[test]
+fn threads_are_joined_before_the_end() {
+    let program = "\
+import threading, time, atexit
+atexit.register(print, 'atexit')
+def work():
+    time.sleep(0.2)
+    print('thread')
+threading.Thread(target=work).start()
+print('main')";
+    run(["run", "-c", program]).succeeded().stdout_is("main\nthread\natexit\n");
+}
+
+#[test]
+fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let write = |text: &str| std::fs::write(directory.path().join("space.toml"), text).expect("a file");
+    let fails = |text: &str, message: &str| {
+        write(text);
+        run(["run".as_ref(), directory.path().as_os_str()]).failed_with(2).stderr_has("space.toml: ").stderr_has(message);
+    };
+    fails("name = ", "TOML parse error at line 1");
+    fails("entry = 1", "expected a string");
+    fails("entry = 'x.py'\ncolour = 'red'", "unknown field `colour`");
+    fails("name = 'x'", "has no entry");
+    fails("entry = 'x.py'\ndelegation = 'sideways'", "unknown variant `sideways`");
+    fails("entry = 'x.py'\nshare = ['a b']", "is not a module-name pattern");
+    fails("entry = 'x.py'\nname = ''", "name must not be empty");
+    fails("entry = 'x.py'\n[[space]]\nentry = 'y.py'", "only the program itself has one");
+}
+
+#[test]
+fn the_tree_shows_spaces_modules_and_origins() {
+    let program = "import modspace; import json; modspace.ModuleSpace(name='child').import_('json')";
+    run(["tree", "-c", program]).succeeded().stdout_has("── json  frozen").stdout_has("└── child (");
+    let report = run(["tree", "--json", "-c", program]).succeeded().stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let program = &report["children"][0];
+    assert_eq!((report["name"].as_str(), program["name"].as_str()), (Some("root"), Some("-c")));
+    let json = program["modules"].as_array().expect("modules").iter().find(|module| module["name"] == "json");
+    assert_eq!(json.expect("json is listed")["importers"][0], "__main__");
+    assert_eq!(program["children"][0]["name"], "child");
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    run(["completions", "bash"]).succeeded().stdout_has("_modspace");
+    run(["man"]).succeeded().stdout_has(".TH modspace");
+    run(["--version"]).succeeded().stdout_is(concat!("modspace ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn the_environment_is_read_as_python_reads_it() {
+    let with = |name: &str, value: &str, program: &str| -> String {
+        let output = modspace(["run", "-c", program]).env(name, value).output().expect("modspace starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(with("PYTHONPATH", "/one:/two", "import sys; print(sys.path[1:3])"), "['/one', '/two']\n");
+    assert_eq!(with("PYTHONHASHSEED", "1", "print(hash('x'))"), with("PYTHONHASHSEED", "1", "print(hash('x'))"));
+    assert_eq!(with("PYTHONIOENCODING", "latin-1", "import sys; print(sys.stdout.encoding)"), "latin-1\n");
+    assert_eq!(with("PYTHONOPTIMIZE", "1", "assert False; print('on')"), "on\n");
+}
