@@ -3,14 +3,14 @@
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use rustpython_vm::{
-    AsObject, Py, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyStr, PyStrRef},
+    AsObject, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyStr, PyStrInterned, PyStrRef},
 };
 
 use super::{
     boot::{self, Importlib},
     context,
-    generation::Generation,
+    generation::{Generation, Names},
     locks::{self, Acquired, LockKey},
     policy::Order,
     table::ModuleState,
@@ -46,7 +46,7 @@ pub(crate) fn find(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualM
             if vm.is_none(&module) {
                 return Err(halted(name, vm));
             }
-            if !is_initialising(&module, vm)? {
+            if !is_initialising(&generation.shared.names, &module, vm)? {
                 return Ok(Some(module));
             }
             wait_for(generation, name, vm)?;
@@ -306,15 +306,20 @@ fn parent(generation: &Arc<Generation>, name: &Py<PyStr>, text: &str, vm: &Virtu
 }
 
 /// Whether the module's code is running for the first time (`__spec__._initializing`).
-pub(crate) fn is_initialising(module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<bool> {
-    let Some(spec) = vm.get_attribute_opt(module, vm.ctx.intern_str("__spec__"))? else { return Ok(false) };
+pub(crate) fn is_initialising(names: &Names, module: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
+    // Nearly every module and spec has these in its dict; anything else is asked as Python would ask it.
+    let attribute = |object: &PyObject, name: &'static PyStrInterned| match object.dict() {
+        Some(dict) => match dict.get_item_opt(name, vm)? {
+            Some(value) => Ok(Some(value)),
+            None => vm.get_attribute_opt(object, name),
+        },
+        None => vm.get_attribute_opt(object, name),
+    };
+    let Some(spec) = attribute(module, names.spec)? else { return Ok(false) };
     if vm.is_none(&spec) {
         return Ok(false);
     }
-    match vm.get_attribute_opt(&spec, vm.ctx.intern_str("_initializing"))? {
-        Some(flag) => flag.try_to_bool(vm),
-        None => Ok(false),
-    }
+    attribute(&spec, names.initialising)?.map_or(Ok(false), |flag| flag.try_to_bool(vm))
 }
 
 /// `_lock_unlock_module`: waits until nobody loads `name`, or returns at once when that would never happen.

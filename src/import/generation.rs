@@ -22,9 +22,11 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use parking_lot::RwLock;
+use rustc_hash::FxBuildHasher;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyDictRef, PyModule, PyStr, PyTypeRef},
+    builtins::{PyBaseExceptionRef, PyDictRef, PyModule, PyStr, PyStrInterned, PyTypeRef},
+    identifier,
 };
 use slotmap::{Key, SlotMap};
 
@@ -48,9 +50,27 @@ impl SpaceId {
     }
 }
 
+/// Attribute names that every import looks at.
+pub(crate) struct Names {
+    pub(crate) spec: &'static PyStrInterned,
+    pub(crate) initialising: &'static PyStrInterned,
+    pub(crate) path: &'static PyStrInterned,
+}
+
+impl Names {
+    pub(crate) fn new(vm: &VirtualMachine) -> Self {
+        Self {
+            spec: vm.ctx.intern_str("__spec__"),
+            initialising: vm.ctx.intern_str("_initializing"),
+            path: vm.ctx.intern_str("__path__"),
+        }
+    }
+}
+
 /// What all spaces of one interpreter share.
 pub(crate) struct Shared {
     pub(crate) interpreter: i64,
+    pub(crate) names: Names,
     pub(crate) tree: RwLock<SlotMap<SpaceId, Arc<Node>>>,
     pub(crate) root: OnceLock<Arc<Node>>,
     pub(crate) code: CodeCache,
@@ -58,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) context: PyObjectRef,
     /// Its bound `get`.
     pub(crate) context_get: PyObjectRef,
+    /// Hidden modules that are loaded whole.
+    pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
     /// The one `ModuleSpace` object of each live space that was asked for it.
     pub(crate) handles: DashMap<SpaceId, PyObjectRef>,
     pub(crate) space_error: PyTypeRef,
@@ -140,7 +162,7 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// Finds the generation that a builtins dict belongs to. An entry holds the generation, and so the dict, so an address
 /// in the map is never that of another object.
-static BY_BUILTINS: LazyLock<DashMap<usize, Arc<Generation>>> = LazyLock::new(DashMap::new);
+static BY_BUILTINS: LazyLock<DashMap<usize, Arc<Generation>, FxBuildHasher>> = LazyLock::new(DashMap::default);
 
 impl Generation {
     pub(crate) fn next_serial() -> u64 {
@@ -175,7 +197,7 @@ impl Generation {
 
     /// The space's `sys.modules`, whatever the program made of it.
     pub(crate) fn modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
-        let modules = self.sys_dict.get_item_opt("modules", vm)?.filter(|modules| !vm.is_none(modules));
+        let modules = self.sys_dict.get_item_opt(identifier!(vm, modules), vm)?.filter(|modules| !vm.is_none(modules));
         modules.ok_or_else(|| {
             vm.new_runtime_error(format!(
                 "the space {:?} has lost its sys.modules; assign a dict to sys.modules to import again",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, FromArgs, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyStr, PyStrRef, PyTuple},
+    builtins::{PyDict, PyInt, PyStr, PyStrRef, PyTuple},
     function::FuncArgs,
 };
 
@@ -28,9 +28,25 @@ pub(crate) struct ImportArgs {
     pub(crate) level: i32,
 }
 
+impl ImportArgs {
+    /// An import statement passes exactly five positional arguments; everything else is bound by the signature.
+    fn of(mut args: FuncArgs, vm: &VirtualMachine) -> PyResult<Self> {
+        if let (true, [_, _, _, _, level]) = (args.kwargs.is_empty(), &*args.args)
+            && let Some(level) = level.downcast_ref_if_exact::<PyInt>(vm)
+        {
+            let level = level.try_to_primitive(vm)?;
+            let mut given = args.args.drain(..);
+            if let Some(name) = given.next() {
+                return Ok(Self { name, globals: given.next(), _locals: given.next(), fromlist: given.next(), level });
+            }
+        }
+        args.bind(vm)
+    }
+}
+
 /// `__import__(name, globals, locals, fromlist, level)` in `generation`.
 pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    let args: ImportArgs = args.bind(vm)?;
+    let args = ImportArgs::of(args, vm)?;
     let name = args.name.downcast_ref::<PyStr>().ok_or_else(|| vm.new_type_error("module name must be a string"))?;
     let globals = args.globals.as_deref();
     let fromlist = match &args.fromlist {
@@ -39,7 +55,7 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     };
     let absolute = absolute_name(generation, name, globals, args.level, vm)?;
     let loaded = match generation.loaded(&absolute, vm)? {
-        Some(module) if !vm.is_none(&module) && !find::is_initialising(&module, vm)? => {
+        Some(module) if !vm.is_none(&module) && !find::is_initialising(&generation.shared.names, &module, vm)? => {
             find::Found { module, home: Arc::clone(generation) }
         }
         _ => find::find_and_load(generation, &absolute, vm)?,
@@ -48,7 +64,7 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     match fromlist {
         Some(fromlist) => {
             // Only a package can have submodules to import.
-            if vm.get_attribute_opt(&loaded.module, vm.ctx.intern_str("__path__"))?.is_none() {
+            if vm.get_attribute_opt(&loaded.module, generation.shared.names.path)?.is_none() {
                 return Ok(loaded.module);
             }
             if has_all(&loaded.module, fromlist, vm)? {

@@ -81,6 +81,13 @@ pub(crate) enum Acquired {
 /// A held module lock.
 pub(crate) struct Guard(LockKey);
 
+impl Guard {
+    /// Whether this is the only guard that its thread has on the lock.
+    pub(crate) fn is_outermost(&self) -> bool {
+        LOCKS.lock().held.get(&self.0).is_some_and(|held| held.depth == 1)
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut graph = LOCKS.lock();

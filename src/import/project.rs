@@ -13,7 +13,8 @@ use rustpython_vm::{
 };
 
 use super::{
-    generation::Generation,
+    generation::{Generation, Shared},
+    locks::{self, Acquired, LockKey},
     owner::{self, Owner},
     policy::{self, Attribute, Treatment},
 };
@@ -33,9 +34,26 @@ pub(crate) fn is_projected(generation: &Generation, name: &str, vm: &VirtualMach
     policy::platform_modules().contains_key(name) && !generation.policy.is_fresh(name)
 }
 
-/// The hidden module `name`, loaded now if need be.
+/// The hidden module `name`, loaded now if need be, and never half loaded.
+///
+/// One lock covers all loading there. It is waited for like any module lock, and platform modules import only each
+/// other, so a thread that holds it waits for nobody.
 pub(crate) fn hidden_module(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
-    owner::enter(Owner::Hidden, || hidden::import(name, vm))
+    let import = || owner::enter(Owner::Hidden, || hidden::import(name, vm));
+    // While the runtime starts there is one thread.
+    let Some(shared) = Shared::of(vm) else { return import() };
+    if let Some(module) = shared.hidden.get(name).map(|module| module.clone()) {
+        return Ok(module);
+    }
+    let lock = locks::acquire(LockKey::new(0, &format!("interpreter {}", shared.interpreter)), vm)?;
+    let module = import()?;
+    if let Acquired::Lock(guard) = lock {
+        // Loading may have come back here for a module further up the stack, which is not whole yet.
+        if guard.is_outermost() {
+            shared.hidden.insert(name.to_owned(), module.clone());
+        }
+    }
+    Ok(module)
 }
 
 /// What importlib sets on each module from its spec, and what must not be taken over from the hidden module.

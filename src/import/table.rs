@@ -6,6 +6,7 @@ use std::{
 };
 
 use dashmap::{DashMap, DashSet};
+use rustc_hash::FxBuildHasher;
 
 use super::generation::SpaceId;
 
@@ -91,7 +92,7 @@ const MAX_SITES: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct ModuleTable {
     records: DashMap<String, ModuleRecord>,
-    sites: DashSet<ImportSite>,
+    sites: DashSet<ImportSite, FxBuildHasher>,
 }
 
 impl ModuleTable {

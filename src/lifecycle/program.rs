@@ -63,6 +63,8 @@ pub(crate) fn shut_down(runtime: &Runtime, status: Status) -> u8 {
 
 fn end_spaces(runtime: &Runtime, vm: &VirtualMachine) -> bool {
     let mut nodes: Vec<_> = runtime.shared().tree.read().values().cloned().collect();
+    // Of two spaces at one depth the younger goes first, as `atexit` callbacks do.
+    nodes.reverse();
     nodes.sort_by_key(|node| std::cmp::Reverse(node.chain().count()));
     let generations: Vec<_> = nodes.iter().filter_map(|node| node.current()).collect();
     let mut flushed = true;

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     import::{
         cache::CodeCache,
-        generation::{Generation, Shared, SpaceId},
+        generation::{Generation, Names, Shared, SpaceId},
         hooks::ModuleLock,
         key::SpaceKey,
         owner::{self, Owner},
@@ -163,9 +163,11 @@ fn start(interpreter: i64, site: bool, vm: &VirtualMachine) -> PyResult<Arc<Shar
     let space_error = error("SpaceError", vm.ctx.exceptions.runtime_error.to_owned());
     let shared = Shared {
         interpreter,
+        names: Names::new(vm),
         tree: RwLock::new(SlotMap::with_key()),
         root: std::sync::OnceLock::new(),
         code: CodeCache::default(),
+        hidden: DashMap::new(),
         handles: DashMap::new(),
         context_get: context.get_attr("get", vm)?,
         context,

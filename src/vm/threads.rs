@@ -4,7 +4,7 @@
 //! interpreter uses the interpreter's own (the only one that handles signals); a thread that is already inside one
 //! stays in it; any other thread gets one at its first entry and keeps it until it ends.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, mem::ManuallyDrop, rc::Rc};
 
 use parking_lot::Mutex;
 use rustpython_vm::{
@@ -13,8 +13,9 @@ use rustpython_vm::{
 };
 
 enum Machine {
-    /// The interpreter itself, on the thread that made it.
-    Main(Interpreter),
+    /// The interpreter itself, on the thread that made it. When the thread ends without shutting it down, it stays:
+    /// other threads may still use it, and finalising needs thread-local state that may be gone by then.
+    Main(ManuallyDrop<Interpreter>),
     /// A machine made for this thread.
     Thread(ThreadMachine),
 }
@@ -39,6 +40,21 @@ impl Drop for ThreadMachine {
 
 thread_local! {
     static MACHINES: RefCell<HashMap<i64, Rc<Machine>>> = RefCell::default();
+    static AT_EXIT: AtExit = const { AtExit };
+}
+
+/// Drops the thread's machines when the thread ends.
+///
+/// Thread-local values are dropped in the reverse order of their first use. This one is first used after a machine has
+/// run something, when everything thread-local that RustPython needs for leaving a thread is in place, so it goes
+/// before all of that.
+struct AtExit;
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        let machines = MACHINES.try_with(RefCell::take);
+        drop(machines);
+    }
 }
 
 /// Finds or makes the machine of the running thread, for one interpreter.
@@ -51,7 +67,7 @@ impl Machines {
     /// Takes over `interpreter`, which stays on the calling thread.
     pub(crate) fn new(interpreter: Interpreter) -> Self {
         let (id, template) = interpreter.enter(|vm| (vm.state.interpreter_id, vm.new_thread()));
-        MACHINES.with(|machines| machines.borrow_mut().insert(id, Rc::new(Machine::Main(interpreter))));
+        MACHINES.with(|machines| machines.borrow_mut().insert(id, Rc::new(Machine::Main(ManuallyDrop::new(interpreter)))));
         Self { interpreter: id, template: Mutex::new(template) }
     }
 
@@ -70,7 +86,9 @@ impl Machines {
             MACHINES.with(|machines| machines.borrow_mut().insert(self.interpreter, Rc::clone(&machine)));
             machine
         });
-        machine.run(body)
+        let result = machine.run(body);
+        AT_EXIT.with(|_| ());
+        result
     }
 
     /// Whether the running thread is inside this interpreter.
@@ -87,7 +105,7 @@ impl Machines {
             let mut machines = machines.borrow_mut();
             let machine = machines.remove(&self.interpreter)?;
             match Rc::try_unwrap(machine) {
-                Ok(Machine::Main(interpreter)) => Some(interpreter),
+                Ok(Machine::Main(interpreter)) => Some(ManuallyDrop::into_inner(interpreter)),
                 Ok(Machine::Thread(_)) => None,
                 Err(in_use) => {
                     machines.insert(self.interpreter, in_use);

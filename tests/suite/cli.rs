@@ -120,7 +120,7 @@ fn ctrl_c_raises_keyboard_interrupt_and_ends_by_the_signal() {
 fn atexit_callbacks_run_last_registered_first_and_children_before_parents() {
     let program = "\
 import atexit, modspace
-child = modspace.ModuleSpace(name='child')
+child = modspace.ModuleSpace(modspace.current(), name='child')
 atexit.register(print, 'parent 1')
 atexit.register(print, 'parent 2')
 child.exec(\"import atexit; atexit.register(print, 'child 1'); atexit.register(print, 'child 2')\")
@@ -161,7 +161,7 @@ fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
 
 #[test]
 fn the_tree_shows_spaces_modules_and_origins() {
-    let program = "import modspace; import json; modspace.ModuleSpace(name='child').import_('json')";
+    let program = "import modspace; import json; modspace.ModuleSpace(modspace.current(), name='child').import_('json')";
     run(["tree", "-c", program]).succeeded().stdout_has("── json  frozen").stdout_has("└── child (");
     let report = run(["tree", "--json", "-c", program]).succeeded().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");

@@ -1,0 +1,1 @@
+corrections = {"teh": "the", "fxo": "fox"}

@@ -1,0 +1,6 @@
+from editor.commands import command
+
+
+@command
+def upper(text):
+    return text.upper()

@@ -1,0 +1,1 @@
+SIZE, UNIT = 1, "radius"
