@@ -298,6 +298,14 @@ class Threads(SpaceTest):
         self.assertFalse(one.ns["thread"].is_alive())
         self.assertIs(one.eval("threading.current_thread()"), two.eval("threading.current_thread()"))
 
+    def test_an_exception_in_a_bare_thread_reaches_the_unraisablehook_of_its_space(self):
+        one, two = self.pair()
+        seen = []
+        for name, space in (("one", one), ("two", two)):
+            space.sys.unraisablehook = lambda report, name=name: seen.append((name, report.exc_type))
+            space.exec("import _thread\ndef crash(): 1/0\nhandle = _thread.start_joinable_thread(crash); handle.join()")
+        self.assertEqual(seen, [("one", ZeroDivisionError), ("two", ZeroDivisionError)])
+
     def test_a_thread_pool_works_for_the_space_that_made_it(self):
         one, two = self.pair()
         for space in (one, two):
