@@ -15,7 +15,9 @@ pub use cli::main as cli_main;
 pub use error::{Error, PythonError};
 pub use import::{
     generation::SpaceId,
-    policy::{Attribute, Delegation, NativeModule, Pattern, PlatformModule, Treatment, native_modules, platform_modules},
+    policy::{
+        Attribute, Delegation, NativeModule, Pattern, PlatformModule, Treatment, native_modules, platform_modules,
+    },
     table::{Importer, ModuleRecord, ModuleState},
 };
 pub use space::{Entered, Runtime, RuntimeBuilder, Space, SpaceBuilder};

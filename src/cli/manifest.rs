@@ -75,7 +75,11 @@ impl Loaded {
 
     fn create_one(&self, description: &Description, parent: &Space) -> Result<Space, Error> {
         let patterns = |texts: &[String]| -> Result<Vec<Pattern>, Error> {
-            texts.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>().map_err(|error| self.fail(error.to_string()))
+            texts
+                .iter()
+                .map(|text| Pattern::new(text))
+                .collect::<Result<_, _>>()
+                .map_err(|error| self.fail(error.to_string()))
         };
         let mut builder = parent
             .child()

@@ -72,7 +72,13 @@ fn row(space: &Space, runtime: &Runtime) -> Option<SpaceRow> {
 fn print(space: &SpaceRow, first: &str, rest: &str) {
     let own = space.modules.iter().filter(|module| module.taken_from.is_none());
     let bytes: u64 = own.clone().filter_map(|module| module.source_bytes).sum();
-    println!("{first}{} ({} modules, {} of them its own, {} of source)", space.name, space.modules.len(), own.count(), size(bytes));
+    println!(
+        "{first}{} ({} modules, {} of them its own, {} of source)",
+        space.name,
+        space.modules.len(),
+        own.count(),
+        size(bytes)
+    );
     let total = space.modules.len() + space.children.len();
     for (index, module) in space.modules.iter().enumerate() {
         let branch = if index + 1 == total { "└── " } else { "├── " };

@@ -6,12 +6,7 @@ use super::{
     args::{RunOptions, Target},
     manifest::{Entry, Loaded},
 };
-use crate::{
-    Error, Runtime, Space,
-    import::generation::Generation,
-    lifecycle,
-    space::run,
-};
+use crate::{Error, Runtime, Space, import::generation::Generation, lifecycle, space::run};
 
 /// Status of a wrong command line or an unusable manifest, as Python and most programs have it.
 const USAGE: u8 = 2;
@@ -35,9 +30,8 @@ pub(super) fn complain(error: &Error) -> u8 {
 
 fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let path = variable("PYTHONPATH").map(|value| {
-        std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
-    });
+    let path = variable("PYTHONPATH")
+        .map(|value| std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>());
     let filters = variable("PYTHONWARNINGS");
     let filters = filters.iter().flat_map(|filters| filters.split(',')).map(str::to_owned);
     let optimize = variable("PYTHONOPTIMIZE").map_or(0, |value| value.parse().unwrap_or(1));
@@ -93,10 +87,9 @@ pub(super) fn start(options: &RunOptions, afterwards: impl FnOnce(&Runtime)) -> 
     let input = match target {
         Target::StandardInput => {
             let mut source = Vec::new();
-            std::io::stdin().read_to_end(&mut source).map_err(|error| Error::Manifest {
-                path: "<stdin>".to_owned(),
-                message: error.to_string(),
-            })?;
+            std::io::stdin()
+                .read_to_end(&mut source)
+                .map_err(|error| Error::Manifest { path: "<stdin>".to_owned(), message: error.to_string() })?;
             source
         }
         _ => Vec::new(),

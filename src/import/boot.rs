@@ -107,7 +107,15 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
     importlib.get("_install", vm)?.call((generation.sys.clone(), imp), vm)?;
     importlib.get("_install_external_importers", vm)?.call((), vm)?;
     let external = modules.get_item("_frozen_importlib_external", vm)?;
-    install(&EXTERNAL, &external.get_attr("__dict__", vm)?.downcast().map_err(|_| vm.new_type_error("importlib's external half has no dict"))?, generation, vm)?;
+    install(
+        &EXTERNAL,
+        &external
+            .get_attr("__dict__", vm)?
+            .downcast()
+            .map_err(|_| vm.new_type_error("importlib's external half has no dict"))?,
+        generation,
+        vm,
+    )?;
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
     let path_hooks = generation.sys_dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;

@@ -40,7 +40,11 @@ pub(crate) fn find_and_load(generation: &Arc<Generation>, name: &Py<PyStr>, vm: 
 }
 
 /// Finds `name` in `generation` or its ancestors; `None` when none of them has it.
-pub(crate) fn find(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+pub(crate) fn find(
+    generation: &Arc<Generation>,
+    name: &Py<PyStr>,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
     loop {
         if let Some(module) = generation.loaded(name, vm)? {
             if vm.is_none(&module) {
@@ -104,9 +108,7 @@ fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyRes
     {
         return Ok(Order::Parent);
     }
-    let is_namespace = vm
-        .get_attribute_opt(&module, "__file__")?
-        .is_none_or(|file| vm.is_none(&file))
+    let is_namespace = vm.get_attribute_opt(&module, "__file__")?.is_none_or(|file| vm.is_none(&file))
         && vm.get_attribute_opt(&module, "__path__")?.is_some_and(|path| &*path.class().name() == "_NamespacePath");
     Ok(match order {
         Order::OwnThenParent | Order::ParentThenOwn if !is_namespace => Order::Own,
@@ -143,9 +145,9 @@ pub(crate) fn deadlock(
         "deadlock detected: importing {name:?} in the space {:?} waits for a thread that waits for this one",
         generation.name()
     );
-    let class = importlib.get("_DeadlockError", vm).and_then(|class| {
-        class.downcast().map_err(|_| vm.new_type_error("_DeadlockError is not a class"))
-    });
+    let class = importlib
+        .get("_DeadlockError", vm)
+        .and_then(|class| class.downcast().map_err(|_| vm.new_type_error("_DeadlockError is not a class")));
     match class {
         Ok(class) => vm.new_exception_msg(class, message.into()),
         Err(error) => error,
@@ -197,9 +199,8 @@ pub(crate) fn load_own(
     let origin = text_attribute(&spec, "origin", vm);
     let loader = loader_name(&spec, vm);
     generation.table.begin(text, origin.clone(), loader);
-    let file = origin.filter(|_| {
-        spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false)
-    });
+    let file = origin
+        .filter(|_| spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false));
     LOADING.with_borrow_mut(|loading| loading.push(Loading { file, hash: None }));
     let result = load_spec(importlib, &spec, package.as_ref(), vm);
     let loading = LOADING.with_borrow_mut(Vec::pop);
@@ -218,12 +219,7 @@ pub(crate) fn load_own(
     Ok(Some(module))
 }
 
-fn load_spec(
-    importlib: &Importlib,
-    spec: &PyObjectRef,
-    package: Option<&Package>,
-    vm: &VirtualMachine,
-) -> PyResult {
+fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package>, vm: &VirtualMachine) -> PyResult {
     // Tells "partially initialised" from "no such attribute" in error messages while the submodule loads.
     let uninitialised = match package {
         Some(package) if !vm.is_none(&package.spec) => {
@@ -267,16 +263,19 @@ impl Package {
     }
 
     /// Sets the submodule as an attribute of its package.
-    fn bind(self, generation: &Generation, importlib: &Importlib, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    fn bind(
+        self,
+        generation: &Generation,
+        importlib: &Importlib,
+        module: &PyObjectRef,
+        vm: &VirtualMachine,
+    ) -> PyResult<()> {
         let key = vm.ctx.new_str(self.name.as_str());
         let package = generation.loaded(&key, vm)?.ok_or_else(|| vm.new_key_error(key.into()))?;
         match package.set_attr(&self.child, module.clone(), vm) {
             Err(error) if error.fast_isinstance(vm.ctx.exceptions.attribute_error) => {
-                let message = format!(
-                    "Cannot set an attribute on '{}' for child module '{}'",
-                    self.name,
-                    self.child.as_wtf8()
-                );
+                let message =
+                    format!("Cannot set an attribute on '{}' for child module '{}'", self.name, self.child.as_wtf8());
                 let warnings = importlib.get("_warnings", vm)?;
                 let category = vm.ctx.exceptions.import_warning.to_owned();
                 vm.call_method(&warnings, "warn", (message, category)).map(drop)
@@ -287,7 +286,12 @@ impl Package {
 }
 
 /// Takes `name` from the parent, which finds it by its own rules.
-fn parent(generation: &Arc<Generation>, name: &Py<PyStr>, text: &str, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+fn parent(
+    generation: &Arc<Generation>,
+    name: &Py<PyStr>,
+    text: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
     let Some(parent) = generation.parent() else { return Ok(None) };
     let Some(module) = find(&parent, name, vm)? else { return Ok(None) };
     // Another thread, or the module itself, may have set something here meanwhile: that stands.
@@ -391,7 +395,8 @@ fn not_found(generation: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine
 }
 
 fn looked_in(generation: &Generation, vm: &VirtualMachine) -> String {
-    let entries = generation.sys_dict.get_item("path", vm).ok().and_then(|path| path.try_to_value::<Vec<PyObjectRef>>(vm).ok());
+    let entries =
+        generation.sys_dict.get_item("path", vm).ok().and_then(|path| path.try_to_value::<Vec<PyObjectRef>>(vm).ok());
     let Some(entries) = entries else { return "sys.path is not a list".to_owned() };
     if entries.is_empty() {
         return "sys.path is empty".to_owned();

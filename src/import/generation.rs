@@ -12,7 +12,7 @@
 //!
 //! A [`Generation`] is one life of a space's contents and the only place that holds its Python objects. A [`Node`] is
 //! the space's place in the tree, and outlives its generations. The cycle between the two is cut when the space is
-//! closed: [`Node::close`] takes the generation out.
+//! closed, by taking the generation out of its node.
 
 use std::sync::{
     Arc, LazyLock, OnceLock, Weak,

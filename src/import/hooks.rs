@@ -180,10 +180,9 @@ fn compile_bytecode(key: Key, args: BytecodeArgs, vm: &VirtualMachine) -> PyResu
     let plain = || {
         let external = level::import_module(&generation, "_frozen_importlib_external", vm)?;
         let none = |value: &Option<PyObjectRef>| value.clone().unwrap_or_else(|| vm.ctx.none());
-        external.get_attr("_plain__compile_bytecode", vm)?.call(
-            (args.data.clone(), none(&args.name), none(&args.bytecode_path), none(&args.source_path)),
-            vm,
-        )
+        external
+            .get_attr("_plain__compile_bytecode", vm)?
+            .call((args.data.clone(), none(&args.name), none(&args.bytecode_path), none(&args.source_path)), vm)
     };
     let text = |value: &Option<PyObjectRef>| {
         value.as_ref().and_then(|path| path.downcast_ref::<PyStr>()).map(|path| path.to_string_lossy().into_owned())

@@ -8,11 +8,7 @@ use rustpython_vm::{
     function::FuncArgs,
 };
 
-use super::{
-    boot, find,
-    generation::Generation,
-    table::Importer,
-};
+use super::{boot, find, generation::Generation, table::Importer};
 
 #[derive(FromArgs)]
 pub(crate) struct ImportArgs {
@@ -135,7 +131,8 @@ fn absolute_name(
         }
         return Ok(name.to_owned());
     }
-    let no_parent = || vm.new_import_error("attempted relative import with no known parent package", vm.ctx.new_str(""));
+    let no_parent =
+        || vm.new_import_error("attempted relative import with no known parent package", vm.ctx.new_str(""));
     let Some(globals) = globals else {
         return Err(vm.new_key_error(vm.ctx.new_str("'__name__' not in globals").into()));
     };
@@ -158,8 +155,7 @@ fn package_of(generation: &Arc<Generation>, globals: &PyObject, vm: &VirtualMach
     let item = |name: &'static str| globals.get_item(name, vm).ok().filter(|value| !vm.is_none(value));
     let spec = item("__spec__");
     if let Some(package) = item("__package__") {
-        let package: PyStrRef =
-            package.downcast().map_err(|_| vm.new_type_error("package must be a string"))?;
+        let package: PyStrRef = package.downcast().map_err(|_| vm.new_type_error("package must be a string"))?;
         if let Some(spec) = spec
             && let Ok(parent) = spec.get_attr("parent", vm)
             && !vm.bool_eq(package.as_object(), &parent)?

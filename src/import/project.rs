@@ -133,7 +133,11 @@ pub(crate) fn fill(
 }
 
 /// The space's own module for a hidden one.
-fn counterpart(generation: &Arc<Generation>, hidden: &PyObjectRef, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+fn counterpart(
+    generation: &Arc<Generation>,
+    hidden: &PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
     if hidden.is(vm.sys_module.as_object()) {
         return Ok(Some(generation.sys.clone().into()));
     }

@@ -97,7 +97,8 @@ pub(crate) struct ModuleTable {
 
 impl ModuleTable {
     pub(crate) fn begin(&self, name: &str, origin: Option<String>, loader: Option<String>) {
-        let mut record = self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Initialising));
+        let mut record =
+            self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Initialising));
         record.state = ModuleState::Initialising;
         record.origin = origin;
         record.loader = loader;

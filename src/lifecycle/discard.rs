@@ -21,7 +21,12 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Root`], [`Error::Inside`], and [`Error::HasChildren`] unless `recursive`. The space is unchanged then.
-pub(crate) fn discard(shared: &Arc<Shared>, node: &Arc<Node>, recursive: bool, vm: &VirtualMachine) -> Result<(), Error> {
+pub(crate) fn discard(
+    shared: &Arc<Shared>,
+    node: &Arc<Node>,
+    recursive: bool,
+    vm: &VirtualMachine,
+) -> Result<(), Error> {
     let Some(generation) = node.current() else { return Ok(()) };
     if node.parent.is_none() {
         return Err(Error::Root);

@@ -9,10 +9,7 @@ use rustpython_vm::{
     types::Representable,
 };
 
-use crate::import::{
-    generation::Node,
-    table::ModuleRecord,
-};
+use crate::import::{generation::Node, table::ModuleRecord};
 
 /// What a space knows of one module, at the moment it was asked.
 #[pyclass(module = "modspace", name = "ModuleInfo")]
@@ -99,7 +96,9 @@ impl ModuleInfo {
     /// Who imported it: a list of `(module, names)`, with no names for `import m`.
     #[pygetset]
     fn importers(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
-        let tuple = |names: &[String]| vm.ctx.new_tuple(names.iter().map(|name| vm.ctx.new_str(name.as_str()).into()).collect());
+        let tuple = |names: &[String]| {
+            vm.ctx.new_tuple(names.iter().map(|name| vm.ctx.new_str(name.as_str()).into()).collect())
+        };
         let importers = zelf.record.importers.iter();
         importers
             .map(|importer| {
@@ -121,6 +120,11 @@ impl Representable for ModuleInfo {
         let name: PyObjectRef = vm.ctx.new_str(zelf.name.as_str()).into();
         let name = name.repr(vm)?;
         let name: &PyStr = &name;
-        Ok(format!("<ModuleInfo {} {} in space '{}'>", name.to_string_lossy(), zelf.record.state.as_str(), zelf.node.name))
+        Ok(format!(
+            "<ModuleInfo {} {} in space '{}'>",
+            name.to_string_lossy(),
+            zelf.record.state.as_str(),
+            zelf.node.name
+        ))
     }
 }

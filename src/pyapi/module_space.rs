@@ -108,7 +108,8 @@ impl SpaceArgs {
         };
         let string = |value: PyObjectRef, what: &str| -> PyResult<String> {
             let class = value.class().name().to_string();
-            let value = value.downcast::<PyStr>().map_err(|_| vm.new_type_error(format!("{what} must be str, not {class}")))?;
+            let value =
+                value.downcast::<PyStr>().map_err(|_| vm.new_type_error(format!("{what} must be str, not {class}")))?;
             text(&value, what, vm)
         };
         let texts = |value: PyObjectRef, what: &str| -> PyResult<Vec<String>> {
@@ -123,9 +124,7 @@ impl SpaceArgs {
             prepend: Vec::new(),
             delegation: match given(self.delegation) {
                 None => Default::default(),
-                Some(delegation) => {
-                    string(delegation, "delegation")?.parse().map_err(|error| raise(&error, vm))?
-                }
+                Some(delegation) => string(delegation, "delegation")?.parse().map_err(|error| raise(&error, vm))?,
             },
             share: patterns(self.share, "share", vm)?,
             fresh: patterns(self.fresh, "fresh", vm)?,
@@ -191,9 +190,7 @@ impl ModuleSpace {
     fn node_of(object: &PyObject, vm: &VirtualMachine) -> PyResult<Arc<Node>> {
         match object.downcast_ref::<Self>() {
             Some(space) => space.node(vm).cloned(),
-            None => {
-                Err(vm.new_type_error(format!("parent must be a ModuleSpace, not {}", object.class().name())))
-            }
+            None => Err(vm.new_type_error(format!("parent must be a ModuleSpace, not {}", object.class().name()))),
         }
     }
 

@@ -90,7 +90,12 @@ fn of_class(shared: &Arc<Shared>, class: &PyObject, vm: &VirtualMachine) -> PyRe
         let dict: &rustpython_vm::Py<PyDict> = &dict;
         let holds = dict.into_iter().any(|(_, value)| value.is(class));
         if holds {
-            let found = of_module(shared, &module, module.downcast_ref().ok_or_else(|| vm.new_type_error("not a module"))?, vm)?;
+            let found = of_module(
+                shared,
+                &module,
+                module.downcast_ref().ok_or_else(|| vm.new_type_error("not a module"))?,
+                vm,
+            )?;
             // A projected class stands in many spaces' modules, and belongs to none.
             if found.is_none() || owner.is_some() {
                 return Ok(None);

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyResult, VirtualMachine,
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDictRef, PyModule},
-    PyRef,
 };
 
 use super::Space;
@@ -142,15 +141,16 @@ fn context_free(generation: &Arc<Generation>, error: &PyBaseExceptionRef, vm: &V
 pub(crate) fn to_python_error(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> PythonError {
     let class = error.class();
     let module = class.as_object().get_attr("__module__", vm).ok();
-    let module = module.and_then(|module: PyObjectRef| module.str(vm).ok()).map(|module| module.to_string_lossy().into_owned());
+    let module =
+        module.and_then(|module: PyObjectRef| module.str(vm).ok()).map(|module| module.to_string_lossy().into_owned());
     let class = match module {
         Some(module) if module != "builtins" => format!("{module}.{}", class.name()),
         _ => class.name().to_string(),
     };
-    let message = error.as_object().str(vm).map_or_else(
-        |_| "<exception str() failed>".to_owned(),
-        |message| message.to_string_lossy().into_owned(),
-    );
+    let message = error
+        .as_object()
+        .str(vm)
+        .map_or_else(|_| "<exception str() failed>".to_owned(), |message| message.to_string_lossy().into_owned());
     let mut traceback = String::new();
     if vm.write_exception(&mut traceback, error).is_err() {
         traceback.clear();

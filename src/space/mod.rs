@@ -118,7 +118,6 @@ impl Space {
     }
 
     /// Starts describing a child of this space.
-    #[must_use]
     pub fn child(&self) -> SpaceBuilder {
         SpaceBuilder { parent: self.clone(), config: Config::default() }
     }

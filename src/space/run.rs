@@ -123,7 +123,9 @@ fn run_main_of(generation: &Arc<Generation>, name: &str, reported: bool, vm: &Vi
         argv.set_item(&0usize, origin.to_owned().into(), vm)?;
     }
     let main = generation.main(vm)?.dict();
-    for (key, attribute) in [("__loader__", "loader"), ("__package__", "parent"), ("__cached__", "cached"), ("__file__", "origin")] {
+    for (key, attribute) in
+        [("__loader__", "loader"), ("__package__", "parent"), ("__cached__", "cached"), ("__file__", "origin")]
+    {
         main.set_item(key, spec.get_attr(attribute, vm)?, vm)?;
     }
     main.set_item("__spec__", spec.clone(), vm)?;
@@ -132,14 +134,24 @@ fn run_main_of(generation: &Arc<Generation>, name: &str, reported: bool, vm: &Vi
 }
 
 /// Runs `source` as `python -c` does.
-pub(crate) fn command(generation: &Arc<Generation>, source: &str, args: Vec<String>, vm: &VirtualMachine) -> PyResult<()> {
+pub(crate) fn command(
+    generation: &Arc<Generation>,
+    source: &str,
+    args: Vec<String>,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
     set_argv(generation, "-c", args, vm)?;
     prepend_path(generation, vm.ctx.new_str("").into(), vm)?;
     run_source(generation, vm.ctx.new_str(source).into(), "<string>", vm)
 }
 
 /// Runs the bytes of standard input as `python -` does.
-pub(crate) fn standard_input(generation: &Arc<Generation>, source: Vec<u8>, args: Vec<String>, vm: &VirtualMachine) -> PyResult<()> {
+pub(crate) fn standard_input(
+    generation: &Arc<Generation>,
+    source: Vec<u8>,
+    args: Vec<String>,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
     set_argv(generation, "-", args, vm)?;
     prepend_path(generation, vm.ctx.new_str("").into(), vm)?;
     run_source(generation, vm.ctx.new_bytes(source).into(), "<stdin>", vm)

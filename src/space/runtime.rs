@@ -150,10 +150,8 @@ fn start(interpreter: i64, site: bool, vm: &VirtualMachine) -> PyResult<Arc<Shar
     let prepared = owner::enter(Owner::Hidden, || {
         hidden::correct_paths(vm)?;
         sysview::emulate(vm)?;
-        let variable = hidden_module("_contextvars", vm)?
-            .dict()
-            .get_item("ContextVar", vm)?
-            .call(("modspace.context",), vm)?;
+        let variable =
+            hidden_module("_contextvars", vm)?.dict().get_item("ContextVar", vm)?.call(("modspace.context",), vm)?;
         sysview::dispatch::install(vm)?;
         // Last: from here on, `exec` needs what all spaces share.
         PyResult::Ok((sysview::execution::emulate(vm)?, variable))
@@ -203,7 +201,8 @@ fn run_site(root: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
         let sys = hidden::sys_dict(vm);
         let flags = sys.get_item("flags", vm)?;
         let no_site = vm.ctx.types.namespace_type.as_object().call((), vm)?;
-        let names: Vec<PyStrRef> = vm.dir(Some(flags.clone()))?.borrow_vec().iter().filter_map(|name| name.clone().downcast().ok()).collect();
+        let names: Vec<PyStrRef> =
+            vm.dir(Some(flags.clone()))?.borrow_vec().iter().filter_map(|name| name.clone().downcast().ok()).collect();
         for name in names.iter().filter(|name| !name.as_bytes().starts_with(b"_")) {
             no_site.set_attr(name, flags.get_attr(name, vm)?, vm)?;
         }

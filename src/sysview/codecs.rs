@@ -230,9 +230,8 @@ fn unregister_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
 }
 
 fn lookup_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
-    let own = space(vm).and_then(|space| {
-        space.state.codecs.errors.get(&*name.to_string_lossy()).map(|handler| handler.clone())
-    });
+    let own = space(vm)
+        .and_then(|space| space.state.codecs.errors.get(&*name.to_string_lossy()).map(|handler| handler.clone()));
     match own {
         Some(handler) => Ok(handler),
         None => original("lookup_error", (name,), vm),

@@ -87,9 +87,8 @@ fn supply_builtins(generation: &Arc<Generation>, args: &FuncArgs, vm: &VirtualMa
         return Ok(());
     }
     // Code that runs over a mapping of its own passes it on.
-    let running = frame::current_builtins().filter(|builtins| {
-        Generation::of_builtins(builtins).is_none() && !builtins.is(&vm.builtins.dict())
-    });
+    let running = frame::current_builtins()
+        .filter(|builtins| Generation::of_builtins(builtins).is_none() && !builtins.is(&vm.builtins.dict()));
     let builtins = running.unwrap_or_else(|| generation.builtins_dict.clone().into());
     globals.set_item("__builtins__", builtins, vm)
 }

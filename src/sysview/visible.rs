@@ -16,14 +16,7 @@ use rustpython_vm::{
 
 use super::execution;
 use crate::{
-    import::{
-        boot,
-        generation::Generation,
-        hooks,
-        key::SpaceKey,
-        policy::Treatment,
-        project,
-    },
+    import::{boot, generation::Generation, hooks, key::SpaceKey, policy::Treatment, project},
     vm::{
         hidden,
         native::{bind, copy_dict, def, module_over},

@@ -93,9 +93,6 @@ pub(crate) fn import(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule
         }
     };
     module.downcast::<PyModule>().map_err(|other| {
-        vm.new_import_error(
-            format!("the hidden module {name:?} is a {}", other.class().name()),
-            vm.ctx.new_str(name),
-        )
+        vm.new_import_error(format!("the hidden module {name:?} is a {}", other.class().name()), vm.ctx.new_str(name))
     })
 }

@@ -6,7 +6,7 @@
 //! | [`frames`] | how to walk the running thread's Python frames |
 //! | [`code`] | how to copy a code object that was never executed |
 //! | [`native`] | how to make built-in functions that carry a Rust value |
-//! | [`panic`] | how to turn a Rust panic into a Python exception |
+//! | [`mod@panic`] | how to turn a Rust panic into a Python exception |
 //! | [`threads`] | which virtual machine belongs to the running thread |
 
 pub(crate) mod code;

@@ -67,7 +67,8 @@ impl Machines {
     /// Takes over `interpreter`, which stays on the calling thread.
     pub(crate) fn new(interpreter: Interpreter) -> Self {
         let (id, template) = interpreter.enter(|vm| (vm.state.interpreter_id, vm.new_thread()));
-        MACHINES.with(|machines| machines.borrow_mut().insert(id, Rc::new(Machine::Main(ManuallyDrop::new(interpreter)))));
+        MACHINES
+            .with(|machines| machines.borrow_mut().insert(id, Rc::new(Machine::Main(ManuallyDrop::new(interpreter)))));
         Self { interpreter: id, template: Mutex::new(template) }
     }
 

@@ -5,12 +5,11 @@ import faulthandler
 import gc
 import os
 import random
-import sys
 import threading
 import unittest
 
 import modspace
-from support import STRESS, SpaceTest, write_tree
+from support import STRESS, SpaceTest
 
 SEED = int(os.environ.get("MODSPACE_SEED", random.randrange(2**32)))
 
@@ -38,7 +37,8 @@ class Recorder:
     def enter(self, name, spec):
         with self.lock:
             self.runs[name] += 1
-            if not spec._initializing:
+            # importlib.reload() runs a module under a new spec, which has no such mark.
+            if not getattr(spec, "_initializing", True):
                 self.wrong.append(f"{name} runs and is not initialising")
 
     def leave(self, name):
@@ -172,19 +172,13 @@ class Cycles(Watched):
             child = self.space(parent, path=[self.tree(below)], name="child")
             recorders = Recorder(parent), Recorder(child)
 
-            def work(order):
-                for name in order:
-                    with child:
-                        (parent if name.startswith("up") else child).import_(name)
-
             names = [f"{side}{index}" for index in range(count) for side in ("up", "down")]
-            # import_ enters the parent, so the context must be set inside: by a function of the parent.
-            parent.exec("def load(name, context):\n    with context: return __import__(name)")
+            parent.exec("def load(name): return __import__(name)")
 
             def by_statement(order):
                 for name in order:
                     if name.startswith("up"):
-                        parent.ns["load"](name, child)
+                        child.call(parent.ns["load"], name)
                     else:
                         child.import_(name)
             orders = [self.random.sample(names, len(names)) for _ in range(8)]
@@ -209,10 +203,10 @@ class Cycles(Watched):
     def test_a_cycle_across_two_spaces_is_resolved_the_same_way(self):
         parent = self.space(path=[self.tree({"left.py": "arrive()\nimport right\nseen = hasattr(right, 'last')\nlast = 1"})])
         child = self.space(parent, path=[self.tree({"right.py": "arrive()\nimport left\nseen = hasattr(left, 'last')\nlast = 1"})])
-        parent.exec("def load(context):\n    with context: import left; return left")
+        parent.exec("def load():\n    import left")
         barrier = threading.Barrier(2)
         parent.builtins.arrive = child.builtins.arrive = barrier.wait
-        errors = self.run_threads([lambda: parent.ns["load"](child), lambda: child.import_("right")])
+        errors = self.run_threads([lambda: child.call(parent.ns["load"]), lambda: child.import_("right")])
         self.assertEqual(errors, [])
         self.assertEqual(sorted([parent.sys.modules["left"].seen, child.sys.modules["right"].seen]), [False, True])
         self.assertNotIn("right", parent.sys.modules)
@@ -294,12 +288,14 @@ class Waiting(Watched):
         self.assertEqual([repr(error) for error in errors], [])
         self.assertFalse(any(space.name == "short" for space in modspace.spaces()))
 
-    def test_reload_waits_for_nobody_and_runs_once_more(self):
+    def test_reloads_at_once_run_one_after_the_other(self):
         space = self.library({"module.py": MODULE.format(imports="")})
         recorder = Recorder(space)
         space.exec("import importlib, module")
         self.assertEqual(self.run_threads([lambda: space.exec("importlib.reload(module)")] * 4), [])
-        self.assertEqual(recorder.runs, {"module": 5})
+        # A reload that meets another of the same module may leave it at that, as in CPython.
+        self.assertIn(recorder.runs["module"], range(2, 6))
+        self.assertEqual(recorder.runs, recorder.finished)
 
 
 if __name__ == "__main__":

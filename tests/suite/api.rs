@@ -35,7 +35,7 @@ fn the_tree_is_readable() {
     let parent = child(&runtime, "parent");
     let grandchild = parent.child().name("grandchild").create().unwrap();
     assert_eq!(grandchild.parent().unwrap(), Some(parent.clone()));
-    assert_eq!(parent.children(), [grandchild.clone()]);
+    assert_eq!(parent.children(), std::slice::from_ref(&grandchild));
     assert_eq!(runtime.root().parent().unwrap(), None);
     assert_eq!(runtime.spaces(), [runtime.root(), parent.clone(), grandchild.clone()]);
     assert_eq!(runtime.space(grandchild.id()), Some(grandchild));
@@ -45,7 +45,9 @@ fn the_tree_is_readable() {
 #[test]
 fn exceptions_come_out_as_data() {
     let space = child(&runtime(), "failing");
-    let Err(Error::Python(error)) = space.exec("def f():\n    raise ValueError('no')\nf()") else { panic!("no exception") };
+    let Err(Error::Python(error)) = space.exec("def f():\n    raise ValueError('no')\nf()") else {
+        panic!("no exception")
+    };
     assert_eq!((error.class.as_str(), error.message.as_str()), ("ValueError", "no"));
     assert!(error.traceback.contains("line 2, in f"), "{}", error.traceback);
 }
@@ -81,7 +83,12 @@ fn a_parent_with_children_is_discarded_as_a_tree_or_not_at_all() {
 fn a_space_cannot_be_discarded_from_inside() {
     let space = child(&runtime(), "inside");
     let inner = space.clone();
-    space.enter(|_| { assert!(matches!(inner.discard(), Err(Error::Inside { .. }))); Ok(()) }).unwrap();
+    space
+        .enter(|_| {
+            assert!(matches!(inner.discard(), Err(Error::Inside { .. })));
+            Ok(())
+        })
+        .unwrap();
     space.exec("x = 1").unwrap();
 }
 
@@ -92,7 +99,10 @@ fn a_panic_becomes_an_exception_and_the_runtime_goes_on() {
     for _ in 0..50 {
         let result: Result<(), Error> = space.enter(|_| panic!("on purpose"));
         let Err(Error::Python(error)) = result else { panic!("no exception") };
-        assert_eq!((error.class.as_str(), error.message.as_str()), ("SystemError", "the virtual machine panicked: on purpose"));
+        assert_eq!(
+            (error.class.as_str(), error.message.as_str()),
+            ("SystemError", "the virtual machine panicked: on purpose")
+        );
     }
     // With Python frames on the stack, through a native function that trips over a stand-in.
     space.exec("import sys, types\nsys.modules['zlib'] = types.ModuleType('zlib')").unwrap();
@@ -177,7 +187,8 @@ fn the_context_space_is_the_one_entered_last() {
     let context = "str(modspace.context())";
     assert_eq!(parent.eval_repr(context).unwrap(), "\"<ModuleSpace 'parent'>\"");
     let seen = parent.enter(|outer| {
-        let name = below.enter(|_| outer.eval(context)?.str(outer.vm()).map(|text| text.to_string_lossy().into_owned()));
+        let name =
+            below.enter(|_| outer.eval(context)?.str(outer.vm()).map(|text| text.to_string_lossy().into_owned()));
         Ok((name.unwrap(), outer.eval(context)?.str(outer.vm())?.to_string_lossy().into_owned()))
     });
     assert_eq!(seen.unwrap(), ("<ModuleSpace 'below'>".to_owned(), "<ModuleSpace 'parent'>".to_owned()));

@@ -27,7 +27,9 @@ fn arguments_are_the_programs() {
 
 #[test]
 fn a_module_runs_as_main() {
-    run(["run", "--path", "tests/fixtures/programs", "-m", "package", "one"]).succeeded().stdout_is("__main__ package ['one']\n");
+    run(["run", "--path", "tests/fixtures/programs", "-m", "package", "one"])
+        .succeeded()
+        .stdout_is("__main__ package ['one']\n");
 }
 
 #[test]
@@ -50,7 +52,9 @@ fn exit_status_is_pythons() {
     run(["run", "-c", "raise SystemExit('so long')"]).failed_with(1).stderr_has("so long\n");
     run(["run", "-c", "import sys; sys.exit(256 + 3)"]).failed_with(3);
     run(["run", "-c", "1 / 0"]).failed_with(1).stderr_has("ZeroDivisionError");
-    run(["run", "no/such/file.py"]).failed_with(2).stderr_has("modspace: can't open file 'no/such/file.py': [Errno 2] No such file or directory");
+    run(["run", "no/such/file.py"])
+        .failed_with(2)
+        .stderr_has("modspace: can't open file 'no/such/file.py': [Errno 2] No such file or directory");
     run(["run", "-m", "no_such_module"]).failed_with(1).stderr_has("modspace: No module named no_such_module");
     run(["run"]).failed_with(2).stderr_has("modspace run --help");
     run(["run", "--no-such-option"]).failed_with(2).stderr_has("--no-such-option");
@@ -72,7 +76,8 @@ ValueError: in an imported module
 
 #[test]
 fn the_standard_library_shows_its_source() {
-    let program = "import inspect, json, enum; print(inspect.getsource(json.dumps)[:9], inspect.getsource(enum.Enum)[:10])";
+    let program =
+        "import inspect, json, enum; print(inspect.getsource(json.dumps)[:9], inspect.getsource(enum.Enum)[:10])";
     run(["run", "-c", program]).succeeded().stdout_is("def dumps class Enum\n");
     run(["run", "-c", "import json; json.loads('{')"]).failed_with(1).stderr_has("obj, end = self.raw_decode(");
 }
@@ -147,7 +152,10 @@ fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
     let write = |text: &str| std::fs::write(directory.path().join("space.toml"), text).expect("a file");
     let fails = |text: &str, message: &str| {
         write(text);
-        run(["run".as_ref(), directory.path().as_os_str()]).failed_with(2).stderr_has("space.toml: ").stderr_has(message);
+        run(["run".as_ref(), directory.path().as_os_str()])
+            .failed_with(2)
+            .stderr_has("space.toml: ")
+            .stderr_has(message);
     };
     fails("name = ", "TOML parse error at line 1");
     fails("entry = 1", "expected a string");
@@ -161,7 +169,8 @@ fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
 
 #[test]
 fn the_tree_shows_spaces_modules_and_origins() {
-    let program = "import modspace; import json; modspace.ModuleSpace(modspace.current(), name='child').import_('json')";
+    let program =
+        "import modspace; import json; modspace.ModuleSpace(modspace.current(), name='child').import_('json')";
     run(["tree", "-c", program]).succeeded().stdout_has("── json  frozen").stdout_has("└── child (");
     let report = run(["tree", "--json", "-c", program]).succeeded().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");

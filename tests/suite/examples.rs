@@ -29,7 +29,7 @@ examples!(dummy_socket, plugin_framework, shared_interface, side_by_side, two_ap
 
 #[test]
 fn two_versions() {
-    let (old, new) = (packages("jinja2_old"), packages("jinja2_new"));
+    let (old, new) = (packages("jinja2_old"), packages("jinja2"));
     let script = "spaces/examples/two_versions/main.py";
     check("two_versions", run(["run", script, &old.to_string_lossy(), &new.to_string_lossy()]));
 }

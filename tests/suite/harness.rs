@@ -89,6 +89,7 @@ pub fn run_with_input<Arg: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item 
 pub fn packages(set: &str) -> PathBuf {
     #[derive(serde::Deserialize)]
     struct File {
+        flags: Vec<String>,
         set: std::collections::BTreeMap<String, Set>,
     }
     #[derive(serde::Deserialize)]
@@ -109,7 +110,9 @@ pub fn packages(set: &str) -> PathBuf {
     // Left by an interrupted or older installation.
     let _ = std::fs::remove_dir_all(&target);
     let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--target"])
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(&file.flags)
+        .arg("--target")
         .arg(&target)
         .args(requirements)
         .output()

@@ -25,7 +25,8 @@ fn the_native_table_names_every_native_module_and_no_other() {
 fn shared_state_is_explained() {
     for (name, module) in native_modules() {
         if module.treatment == Treatment::Shared {
-            let explained = !module.note.is_empty() || module.attributes.values().any(|attribute| !attribute.note.is_empty());
+            let explained =
+                !module.note.is_empty() || module.attributes.values().any(|attribute| !attribute.note.is_empty());
             assert!(!module.state.is_empty() && explained, "{name}: say what is shared and what happens");
         }
     }
@@ -76,7 +77,10 @@ for name in set(sys.modules) - before:
     args.extend(&names);
     let loaded = run(&args).succeeded().stdout;
     let strays: Vec<&str> = loaded.lines().filter(|name| !platform_modules().contains_key(*name)).collect();
-    assert!(strays.is_empty(), "platform modules import these, which are not in spaces/policies/platform.toml: {strays:?}");
+    assert!(
+        strays.is_empty(),
+        "platform modules import these, which are not in spaces/policies/platform.toml: {strays:?}"
+    );
 }
 
 /// What the table says a module imports is in the table or native.

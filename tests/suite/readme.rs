@@ -43,7 +43,9 @@ fn every_modspace_command_prints_what_the_readme_shows() {
     for (command, output) in commands() {
         let words = words(&command);
         let args = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["cargo", "run", "--ignore-rust-version", "--", ref args @ ..] | ["modspace", ref args @ ..] => args.to_vec(),
+            ["cargo", "run", "--ignore-rust-version", "--", ref args @ ..] | ["modspace", ref args @ ..] => {
+                args.to_vec()
+            }
             _ => continue,
         };
         let run = run(&args).succeeded();
@@ -56,7 +58,8 @@ fn every_modspace_command_prints_what_the_readme_shows() {
 #[test]
 fn the_set_up_is_two_commands() {
     let text = readme();
-    let set_up = text.split("## Set-up").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section on set-up");
+    let set_up =
+        text.split("## Set-up").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section on set-up");
     let commands: Vec<_> = set_up.lines().filter(|line| line.starts_with("$ ")).collect();
     assert_eq!(
         commands,

@@ -33,7 +33,7 @@ programs! {
 
 #[test]
 fn jinja2_in_two_versions_at_once() {
-    let (old, new) = (packages("jinja2_old"), packages("jinja2_new"));
+    let (old, new) = (packages("jinja2_old"), packages("jinja2"));
     for fresh in [&[][..], &["--fresh", "*"]] {
         let mut args = vec!["run"];
         args.extend(fresh);

@@ -1,0 +1,227 @@
+"""Source is compiled once per process; a changed file is never served stale, and spaces do not share executed code."""
+
+import importlib.util
+import os
+import py_compile
+import shutil
+import sys
+import types
+import unittest
+
+from support import STRESS, SpaceTest, write_tree
+
+
+class Stale(SpaceTest):
+    def setUp(self):
+        self.root = self.tree()
+        self.file = os.path.join(self.root, "module.py")
+
+    def write(self, value):
+        """Writes a source of constant size, with constant times."""
+        with open(self.file, "w") as file:
+            file.write(f"value = {value:04}\n".replace("= 0", "= 1"))
+        os.utime(self.file, ns=(10**18, 10**18))
+
+    def value(self, dont_write_bytecode):
+        space = self.space(path=[self.root, *sys.path])
+        space.sys.dont_write_bytecode = dont_write_bytecode
+        return space.import_("module").value
+
+    def test_a_change_of_same_size_and_time_is_seen_without_bytecode(self):
+        for value in range(1000, 1005 + STRESS):
+            self.write(value)
+            self.assertEqual(self.value(True), value)
+
+    def test_a_change_is_seen_after_another_space_compiled_the_file(self):
+        self.write(1000)
+        one = self.space(path=[self.root])
+        one.sys.dont_write_bytecode = True
+        self.assertEqual(one.import_("module").value, 1000)
+        self.write(1001)
+        self.assertEqual(self.value(True), 1001)
+        one.exec("import importlib, module; importlib.reload(module)")
+        self.assertEqual(one.sys.modules["module"].value, 1001)
+
+    def test_a_change_right_after_bytecode_was_written_is_seen(self):
+        # The times stay as the file system sets them: all writes may fall into one tick of its clock.
+        for value in range(1000, 1020 + 10 * STRESS):
+            with open(self.file, "w") as file:
+                file.write(f"value = {value}\n")
+            self.assertEqual(self.value(False), value)
+
+    def test_a_source_written_after_its_bytecode_in_the_same_second_is_not_shadowed(self):
+        for value in range(1000, 1005):
+            with open(self.file, "w") as file:
+                file.write(f"value = {value}\n")
+            status = os.stat(self.file)
+            self.assertEqual(self.value(False), value)
+            with open(self.file, "w") as file:
+                file.write(f"value = {value + 5000}\n")
+            os.utime(self.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+            self.assertEqual(self.value(False), value + 5000)
+
+    def test_a_file_replaced_by_another_directory_entry_is_seen(self):
+        self.write(1000)
+        self.assertEqual(self.value(True), 1000)
+        shutil.rmtree(self.root)
+        write_tree(self.root, {"module/__init__.py": "value = 'package'"})
+        self.assertEqual(self.value(True), "package")
+
+    def test_valid_bytecode_files_are_used(self):
+        write_tree(self.root, {"module.py": "value = 'source'"})
+        os.utime(self.file, ns=(10**18, 10**18))
+        cached = importlib.util.cache_from_source(self.file)
+        py_compile.compile(self.file)
+        with open(cached, "rb") as file:
+            data = file.read()
+        # Same header, other code: what the file says shows that it was read.
+        with open(cached, "wb") as file:
+            file.write(data.replace(b"source", b"cached"))
+        self.assertEqual(self.value(False), "cached")
+        with open(cached, "wb") as file:
+            file.write(data.replace(b"source", b"CACHED"))
+        self.assertEqual(self.value(False), "CACHED")
+
+    def test_bytecode_of_another_source_time_or_size_is_not_used(self):
+        for change in (lambda: os.utime(self.file, ns=(2 * 10**18, 2 * 10**18)),
+                       lambda: write_tree(self.root, {"module.py": "value = 'changed!'"})):
+            write_tree(self.root, {"module.py": "value = 'source'"})
+            os.utime(self.file, ns=(10**18, 10**18))
+            py_compile.compile(self.file)
+            cached = importlib.util.cache_from_source(self.file)
+            with open(cached, "rb") as file:
+                data = file.read()
+            with open(cached, "wb") as file:
+                file.write(data.replace(b"source", b"cached"))
+            change()
+            self.assertIn(self.value(True), ("source", "changed!"))
+
+    def test_unchecked_hash_bytecode_is_believed_and_checked_hash_bytecode_is_checked(self):
+        for mode, expected in ((py_compile.PycInvalidationMode.UNCHECKED_HASH, "old"),
+                               (py_compile.PycInvalidationMode.CHECKED_HASH, "new")):
+            write_tree(self.root, {"module.py": "value = 'old'"})
+            py_compile.compile(self.file, invalidation_mode=mode)
+            write_tree(self.root, {"module.py": "value = 'new'"})
+            self.assertEqual(self.value(True), expected)
+
+    def test_a_corrupt_bytecode_file_does_not_keep_the_source_from_running(self):
+        for data in (b"", b"garbage", b"\0" * 16, importlib.util.MAGIC_NUMBER):
+            self.write(1234)
+            cached = importlib.util.cache_from_source(self.file)
+            os.makedirs(os.path.dirname(cached), exist_ok=True)
+            with open(cached, "wb") as file:
+                file.write(data)
+            self.assertEqual(self.value(True), 1234)
+
+
+class Sharing(SpaceTest):
+    SOURCE = """\
+        def function(x, y=[]):
+            total = 0
+            for i in range(x):
+                total += i
+            return total
+
+        class Class:
+            def method(self):
+                return function
+
+        generator = (x for x in range(3))
+        nested = lambda: (lambda: function)
+        """
+
+    def test_functions_of_two_spaces_have_their_own_code(self):
+        one, two = self.pair(path=[self.tree({"module.py": self.SOURCE}), *sys.path])
+        left, right = one.import_("module"), two.import_("module")
+        for get in (lambda m: m.function, lambda m: m.Class.method, lambda m: m.nested, lambda m: m.nested()):
+            self.assertIsNot(get(left).__code__, get(right).__code__)
+            self.assertEqual(get(left).__code__.co_filename, get(right).__code__.co_filename)
+            self.assertEqual(get(left).__code__.co_code, get(right).__code__.co_code)
+
+    def test_nested_code_objects_are_not_shared_either(self):
+        one, two = self.pair(path=[self.tree({"module.py": self.SOURCE}), *sys.path])
+
+        def all_code(code):
+            yield code
+            for constant in code.co_consts:
+                if isinstance(constant, types.CodeType):
+                    yield from all_code(constant)
+        left = {id(code) for function in (one.import_("module").nested, one.import_("module").Class.method)
+                for code in all_code(function.__code__)}
+        right = {id(code) for function in (two.import_("module").nested, two.import_("module").Class.method)
+                 for code in all_code(function.__code__)}
+        self.assertFalse(left & right)
+
+    def test_standard_library_functions_have_their_own_code(self):
+        one, two = self.pair()
+        self.assertIsNot(one.import_("logging").getLogger.__code__, two.import_("logging").getLogger.__code__)
+
+    def test_defaults_and_closures_are_the_spaces_own(self):
+        one, two = self.pair(path=[self.tree({"module.py": self.SOURCE}), *sys.path])
+        one.import_("module").function.__defaults__[0].append(1)
+        self.assertEqual(two.import_("module").function.__defaults__[0], [])
+
+    def test_code_that_ran_hot_in_one_space_is_right_in_the_next(self):
+        root = self.tree({"module.py": "def add(a, b): return a + b\ndef get(x): return x.value\n"
+                                       "class A:\n    value = 'class'\n"})
+        one, two = self.pair(path=[root])
+        left, right = one.import_("module"), two.import_("module")
+        for number in range(200):
+            self.assertEqual(left.add(number, 1), number + 1)
+            self.assertEqual(left.get(left.A), "class")
+        self.assertEqual(right.add("a", "b"), "ab")
+        instance = right.A()
+        instance.value = "instance"
+        self.assertEqual(right.get(instance), "instance")
+        self.assertEqual(left.add([1], [2]), [1, 2])
+
+    def test_one_source_works_in_many_spaces(self):
+        root = self.tree({"module.py": self.SOURCE})
+        modules = [self.space(path=[root]).import_("module") for _ in range(30 * STRESS)]
+        self.assertEqual({module.function(5) for module in modules}, {10})
+        self.assertEqual(len({id(module.function.__globals__) for module in modules}), len(modules))
+        self.assertTrue(all(module.Class().method() is module.function for module in modules))
+
+    def test_equal_sources_in_different_files_keep_their_own_names(self):
+        roots = [self.tree({"module.py": "def where(): raise ValueError"}) for _ in range(2)]
+        for root in roots:
+            module = self.space(path=[root]).import_("module")
+            self.assertEqual(module.where.__code__.co_filename, os.path.join(root, "module.py"))
+            try:
+                module.where()
+            except ValueError as error:
+                self.assertEqual(error.__traceback__.tb_next.tb_frame.f_code.co_filename, module.__file__)
+            else:
+                self.fail("where() raises")
+
+    def test_source_to_code_of_an_own_loader_is_respected(self):
+        root = self.tree({"module.py": "value = 1"})
+        one, two = self.pair(path=[root, *sys.path])
+        one.exec(f"""if True:
+            import sys, importlib.machinery as machinery
+            class Loader(machinery.SourceFileLoader):
+                def get_data(self, path):
+                    return super().get_data(path).replace(b"1", b"2")
+                def get_code(self, name):
+                    return self.source_to_code(self.get_data(self.path), self.path)
+            sys.path_hooks.insert(0, machinery.FileFinder.path_hook((Loader, [".py"])))
+            sys.path_importer_cache.clear()
+        """)
+        self.assertEqual((one.import_("module").value, two.import_("module").value), (2, 1))
+        three = self.space(path=[root])
+        self.assertEqual(three.import_("module").value, 1)
+
+    def test_compiling_by_hand_is_not_cached(self):
+        one, two = self.pair()
+        codes = [space.eval("compile('x = 1', 'file', 'exec')") for space in (one, two, one)]
+        self.assertEqual(len({id(code) for code in codes}), 3)
+
+    def test_monkeypatching_code_in_one_space_leaves_the_other(self):
+        one, two = self.pair(path=[self.tree({"module.py": self.SOURCE})])
+        left, right = one.import_("module"), two.import_("module")
+        left.function.__code__ = (lambda x, y: "patched").__code__
+        self.assertEqual((left.function(3), right.function(3)), ("patched", 3))
+
+
+if __name__ == "__main__":
+    unittest.main()
