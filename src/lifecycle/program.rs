@@ -97,7 +97,7 @@ fn join_threads(generation: &Arc<Generation>, vm: &VirtualMachine) {
     let Ok(Some(threading)) = threading else { return };
     let result = threading.get_attr("_shutdown", vm).and_then(|shutdown| shutdown.call((), vm));
     if let Err(error) = result {
-        vm.run_unraisable(error, Some("Exception ignored in threading shutdown".to_owned()), threading);
+        visible::unraisable(generation, error, "Exception ignored in threading shutdown".to_owned(), threading, vm);
     }
 }
 

@@ -241,7 +241,7 @@ impl ModuleSpace {
     }
 
     /// The number of the space's generation.
-    #[pygetset]
+    #[pygetset(name = "generation")]
     fn generation_number(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<u64> {
         zelf.generation(vm).map(|generation| generation.number)
     }

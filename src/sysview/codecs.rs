@@ -47,6 +47,8 @@ static ENCODE: PyMethodDef = def("encode", encode);
 static DECODE: PyMethodDef = def("decode", decode);
 static READER: PyMethodDef = def("streamreader", stream_reader);
 static WRITER: PyMethodDef = def("streamwriter", stream_writer);
+static INCREMENTAL_ENCODER: PyMethodDef = def("incrementalencoder", incremental_encoder);
+static INCREMENTAL_DECODER: PyMethodDef = def("incrementaldecoder", incremental_decoder);
 static HANDLE: PyMethodDef = def("handle", handle);
 
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
@@ -145,12 +147,9 @@ fn search(encoding: PyStrRef, vm: &VirtualMachine) -> PyResult {
     if let Some(text) = vm.get_attribute_opt(&codec, "_is_text_encoding")? {
         info.set_attr("_is_text_encoding", text, vm)?;
     }
-    for name in ["name", "incrementalencoder", "incrementaldecoder"] {
-        // Native text files ask for these; they make an object of the space that asked first, and are forgotten with
-        // the name when no space has it any more.
-        if let Some(value) = vm.get_attribute_opt(&codec, name)? {
-            info.set_attr(name, value, vm)?;
-        }
+    info.set_attr("name", encoding.clone(), vm)?;
+    for def in [&INCREMENTAL_ENCODER, &INCREMENTAL_DECODER] {
+        info.set_attr(def.name, bind(def, encoding.clone(), vm), vm)?;
     }
     Ok(info)
 }
@@ -181,16 +180,36 @@ fn stream_writer(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyR
     codec_item(&encoding, 3, vm)?.call(args, vm)
 }
 
+fn incremental(encoding: &PyStrRef, kind: &'static str, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let name = encoding.to_string_lossy();
+    let space = space(vm).ok_or_else(|| unknown(&name, vm))?;
+    let codec = own_codec(&space, &name, vm)?.ok_or_else(|| unknown(&name, vm))?;
+    match vm.get_attribute_opt(&codec, kind)?.filter(|class| !vm.is_none(class)) {
+        Some(class) => class.call(args, vm),
+        None => Err(vm.new_lookup_error(format!("the codec {name} has no {kind}"))),
+    }
+}
+
+fn incremental_encoder(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    incremental(&encoding, "incrementalencoder", args, vm)
+}
+
+fn incremental_decoder(encoding: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    incremental(&encoding, "incrementaldecoder", args, vm)
+}
+
+/// Whether `function` is one of those above: bound to a name.
+fn is_dispatching(function: &PyObjectRef, vm: &VirtualMachine) -> PyResult<bool> {
+    Ok(function.class().is(vm.ctx.types.builtin_function_or_method_type)
+        && vm.get_attribute_opt(function, "__self__")?.is_some_and(|this| this.class().is(vm.ctx.types.str_type)))
+}
+
 /// `codecs.lookup`: the space's own codec object where it has one and the interpreter has none of the name.
 fn lookup(encoding: PyStrRef, vm: &VirtualMachine) -> PyResult {
     let info = original("lookup", (encoding.clone(),), vm)?;
     let Some(space) = space(vm) else { return Ok(info) };
     let name = normalise(&encoding.to_string_lossy());
-    // The `__self__` of a dispatching codec's functions is the encoding's name.
-    let encode = info.get_item(&0usize, vm)?;
-    let dispatching = encode.class().is(vm.ctx.types.builtin_function_or_method_type)
-        && vm.get_attribute_opt(&encode, "__self__")?.is_some_and(|this| this.class().is(vm.ctx.types.str_type));
-    if !dispatching {
+    if !is_dispatching(&info.get_item(&0usize, vm)?, vm)? {
         return Ok(info);
     }
     own_codec(&space, &name, vm)?.ok_or_else(|| unknown(&name, vm))
@@ -232,10 +251,15 @@ fn unregister_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
 fn lookup_error(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
     let own = space(vm)
         .and_then(|space| space.state.codecs.errors.get(&*name.to_string_lossy()).map(|handler| handler.clone()));
-    match own {
-        Some(handler) => Ok(handler),
-        None => original("lookup_error", (name,), vm),
+    if let Some(handler) = own {
+        return Ok(handler);
     }
+    let handler = original("lookup_error", (name.clone(),), vm)?;
+    if is_dispatching(&handler, vm)? { Err(unknown_handler(&name.to_string_lossy(), vm)) } else { Ok(handler) }
+}
+
+fn unknown_handler(name: &str, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    vm.new_lookup_error(format!("unknown error handler name '{name}'"))
 }
 
 /// The handler in the interpreter's registry that speaks for all spaces.
@@ -244,6 +268,6 @@ fn handle(name: PyStrRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let handler = space(vm).and_then(|space| space.state.codecs.errors.get(&*text).map(|handler| handler.clone()));
     match handler {
         Some(handler) => handler.call(args, vm),
-        None => Err(vm.new_lookup_error(format!("unknown error handler name '{text}'"))),
+        None => Err(unknown_handler(&text, vm)),
     }
 }

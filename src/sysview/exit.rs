@@ -8,6 +8,7 @@ use rustpython_vm::{
     function::{FuncArgs, PyMethodDef},
 };
 
+use super::visible;
 use crate::{
     import::{generation::Generation, owner, project::hidden_module},
     vm::native::def,
@@ -83,16 +84,14 @@ fn count(vm: &VirtualMachine) -> PyResult<usize> {
 
 /// Runs the space's callbacks, the last registered first, those they register included. An exception is reported as
 /// `sys.unraisablehook` reports it, and the others run.
-pub(crate) fn run(generation: &Generation, vm: &VirtualMachine) {
+pub(crate) fn run(generation: &Arc<Generation>, vm: &VirtualMachine) {
     loop {
         let Some(callback) = generation.state.exit.0.lock().pop() else { return };
         let (function, args) = &*callback;
         if let Err(error) = function.call(args.clone(), vm) {
-            let message = function
-                .repr(vm)
-                .ok()
-                .map(|repr| format!("Exception ignored in atexit callback {}", repr.to_string_lossy()));
-            vm.run_unraisable(error, message, vm.ctx.none());
+            let shown = function.repr(vm).map_or_else(|_| "?".to_owned(), |repr| repr.to_string_lossy().into_owned());
+            let message = format!("Exception ignored in atexit callback {shown}");
+            visible::unraisable(generation, error, message, vm.ctx.none(), vm);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyList, PyModule, PyStrRef},
+    builtins::{PyBaseExceptionRef, PyDictRef, PyList, PyModule, PyStrRef, PyTupleRef},
     function::PyMethodDef,
 };
 
@@ -25,6 +25,7 @@ use crate::{
 
 static GET_ATTRIBUTE: PyMethodDef = def("__getattr__", get_attribute);
 static DIRECTORY: PyMethodDef = def("__dir__", directory);
+static REPORT: PyMethodDef = def("report", report);
 static IMPORT: PyMethodDef = hooks::IMPORT;
 static EXEC: PyMethodDef = execution::EXEC;
 static EVAL: PyMethodDef = execution::EVAL;
@@ -103,6 +104,37 @@ pub(crate) fn stream(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
     hidden::sys_dict(vm).get_item(name, vm)
 }
 
+/// Reports an exception that nobody can handle to the space's `sys.unraisablehook`.
+///
+/// The interpreter imports `sys` for that, with the builtins of the topmost Python frame, which may be another space's
+/// when a space was entered from native code; so this happens below a frame of the space.
+pub(crate) fn unraisable(
+    generation: &Arc<Generation>,
+    error: PyBaseExceptionRef,
+    message: String,
+    object: PyObjectRef,
+    vm: &VirtualMachine,
+) {
+    let bound = vm.ctx.new_tuple(vec![error.into(), vm.ctx.new_str(message).into(), object]);
+    let globals = vm.ctx.new_dict();
+    let run = || {
+        globals.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
+        globals.set_item("report", bind(&REPORT, bound, vm), vm)?;
+        generation.shared.eval.call(("report()", globals), vm)
+    };
+    if let Err(error) = run() {
+        vm.print_exception(&error);
+    }
+}
+
+fn report(bound: PyTupleRef, vm: &VirtualMachine) -> PyResult<()> {
+    let [error, message, object] = bound.as_slice() else { return Ok(()) };
+    let error = error.clone().downcast().map_err(|_| vm.new_type_error("not an exception"))?;
+    let message = message.str(vm)?.to_string_lossy().into_owned();
+    vm.run_unraisable(error, (!message.is_empty()).then_some(message), object.clone());
+    Ok(())
+}
+
 /// Flushes the space's stdout and stderr; false when stdout could not be flushed (`flush_std_files` of CPython).
 pub(crate) fn flush(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
     let mut flushed = true;
@@ -116,7 +148,7 @@ pub(crate) fn flush(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
             && name == "stdout"
         {
             flushed = false;
-            vm.run_unraisable(error, None, stream);
+            unraisable(generation, error, String::new(), stream, vm);
         }
     }
     flushed

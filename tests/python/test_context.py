@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import sys
 import threading
 import unittest
@@ -146,16 +147,24 @@ class Following(SpaceTest):
             try:
                 barrier.wait()
                 for _ in range(300 * STRESS):
-                    with space:
+                    with space, space:
                         if modspace.context() is not space:
                             errors.append("another context")
             except BaseException as error:
                 errors.append(repr(error))
+        def collect():
+            # Stops the threads wherever they are, again and again.
+            while not done.is_set():
+                gc.collect()
+        done = threading.Event()
+        collector = threading.Thread(target=collect)
         threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
+        for thread in [collector, *threads]:
             thread.start()
         for thread in threads:
             thread.join()
+        done.set()
+        collector.join()
         self.assertEqual(errors, [])
 
     def test_a_copied_context_carries_it(self):

@@ -4,12 +4,15 @@ import builtins
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import threading
 import unittest
 
 import modspace
 from support import SpaceTest
+
+MODSPACE = os.readlink("/proc/self/exe")
 
 LISTS = ["path", "meta_path", "path_hooks", "argv", "orig_argv", "warnoptions"]
 DICTS = ["modules", "path_importer_cache"]
@@ -86,6 +89,13 @@ class Isolation(SpaceTest):
                     self.assertNotIn(name, vars(space.sys))
                 # Without sys.modules a space imports nothing more, in CPython too.
                 space.exec(f"sys.{name} = value")
+
+    def test_an_attribute_can_be_deleted_before_anything_needed_it(self):
+        for name in ("meta_path", "path_hooks", "path_importer_cache"):
+            with self.subTest(attribute=name):
+                space = self.space()
+                space.exec(f"import sys; del sys.{name}")
+                self.assertFalse(hasattr(space.sys, name))
 
     def test_a_deleted_own_stream_is_gone_or_the_parents_again(self):
         self.one.exec("import io; sys.stdout = io.StringIO(); del sys.stdout")
@@ -306,6 +316,17 @@ class Hooks(SpaceTest):
         one.exec("import sys\ntry: 1/0\nexcept ZeroDivisionError: sys.excepthook(*sys.exc_info())")
         self.assertIn("ZeroDivisionError", one.sys.stderr.getvalue())
         self.assertEqual(two.sys.stderr.getvalue(), "")
+
+    def test_an_uncaught_exception_of_a_program_reaches_its_spaces_excepthook(self):
+        root = self.tree({"program.py": """\
+            import sys, modspace
+            other = modspace.ModuleSpace(modspace.current())
+            other.sys.excepthook = lambda *args: print("wrong")
+            sys.excepthook = lambda kind, error, trace: print("hook", kind.__name__)
+            1 / 0
+            """})
+        done = subprocess.run([MODSPACE, "run", os.path.join(root, "program.py")], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "hook ZeroDivisionError\n", ""))
 
     def test_an_uncaught_exception_of_a_thread_is_printed_to_the_stderr_of_its_space(self):
         one, two = self.pair()

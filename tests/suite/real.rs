@@ -22,7 +22,7 @@ macro_rules! programs {
 }
 
 programs! {
-    flask_serves_requests: "flask" with ["flask"],
+    flask_serves_requests: "flask_" with ["flask"],
     requests_speaks_http: "requests_" with ["requests"],
     attrs_makes_classes: "attrs_" with ["attrs"],
     click_runs_commands: "click_" with ["click"],
