@@ -55,10 +55,12 @@ impl Loaded {
         let directory = std::path::absolute(file).map_err(|error| fail(error.to_string()))?;
         let directory = directory.parent().map(Path::to_owned).unwrap_or_default();
         let loaded = Self { description, directory, file: file.to_owned() };
-        if loaded.description.entry.is_none() {
-            return Err(loaded.fail("has no entry; add a line such as entry = \"main.py\""));
+        match loaded.description.entry.as_deref() {
+            None => Err(loaded.fail("has no entry; add a line such as entry = \"main.py\"")),
+            Some("") => Err(loaded.fail("entry is empty; name a script or a module")),
+            Some(entry) if entry.contains('\0') => Err(loaded.fail("entry holds a null character")),
+            Some(_) => Ok(loaded),
         }
-        Ok(loaded)
     }
 
     fn fail(&self, message: impl Into<String>) -> Error {

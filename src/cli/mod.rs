@@ -13,6 +13,7 @@ use args::{Arguments, Command};
 #[must_use]
 pub fn main() -> u8 {
     init_tracing();
+    crate::vm::panic::report_only_uncaught();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -39,7 +39,8 @@ impl Importlib {
 }
 
 /// The native functions of the space that stand in the copy, under these names.
-static BOOTSTRAP: [PyMethodDef; 6] = [
+static BOOTSTRAP: [PyMethodDef; 7] = [
+    hooks::EXEC,
     hooks::FIND_AND_LOAD,
     hooks::FIND_AND_LOAD_UNLOCKED,
     hooks::FIND_SPEC,

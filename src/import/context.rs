@@ -3,20 +3,29 @@
 //! Entering from Python (`with space:`) sets a ContextVar, so the context space follows asyncio tasks; entering from
 //! native code is noted on the thread's stack of entered spaces, which is cheaper. Whichever happened last counts: an
 //! entry remembers what the variable held, and the variable gets a new object each time it is set, so an unchanged
-//! object tells that the entry is the later one. The variable holds an id and keeps no space alive.
+//! object tells that the entry is the later one. The variable holds ids and keeps no space alive.
 
 use std::sync::Arc;
 
-use rustpython_vm::{AsObject, PyObjectRef, PyResult, VirtualMachine, builtins::PyInt};
+use rustpython_vm::{
+    AsObject, PyObject, PyResult, VirtualMachine,
+    builtins::{PyInt, PyTuple},
+};
 
 use super::{
     generation::{Generation, Node, Shared, SpaceId},
     owner::{self, Owner},
 };
 
-/// What the ContextVar holds; `None` the object when it was never set.
+/// What the ContextVar holds: `None`, or the id of the context space and what it held before that space was entered.
 fn value(shared: &Shared, vm: &VirtualMachine) -> PyResult {
     shared.context_get.call((vm.ctx.none(),), vm)
+}
+
+fn id_of(value: &PyObject, vm: &VirtualMachine) -> PyResult<Option<SpaceId>> {
+    let Some(entry) = value.downcast_ref::<PyTuple>() else { return Ok(None) };
+    let id = entry.first().and_then(|id| id.downcast_ref::<PyInt>());
+    id.map(|id| id.try_to_primitive::<u64>(vm).map(SpaceId::from_u64)).transpose()
 }
 
 /// The context space, if one was entered and is still open.
@@ -27,19 +36,36 @@ pub(crate) fn current(shared: &Shared, vm: &VirtualMachine) -> PyResult<Option<A
     {
         return Ok(Some(Arc::clone(&generation.node)).filter(|node| !node.is_closed()));
     }
-    let Some(id) = value.downcast_ref::<PyInt>() else { return Ok(None) };
-    let id = SpaceId::from_u64(id.try_to_primitive::<u64>(vm)?);
-    Ok(shared.node(id).filter(|node| !node.is_closed()))
+    let node = id_of(&value, vm)?.and_then(|id| shared.node(id));
+    Ok(node.filter(|node| !node.is_closed()))
 }
 
-/// Makes `node` the context space and returns the token that undoes it.
-pub(crate) fn set(shared: &Shared, node: &Node, vm: &VirtualMachine) -> PyResult {
-    vm.call_method(&shared.context, "set", (node.id.as_u64(),))
+/// Makes `node` the context space of this thread or task.
+pub(crate) fn push(shared: &Shared, node: &Node, vm: &VirtualMachine) -> PyResult<()> {
+    let entry = vm.ctx.new_tuple(vec![vm.ctx.new_int(node.id.as_u64()).into(), value(shared, vm)?]);
+    vm.call_method(&shared.context, "set", (entry,)).map(drop)
 }
 
-/// Restores what was the context space before the matching [`set`].
-pub(crate) fn reset(shared: &Shared, token: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
-    vm.call_method(&shared.context, "reset", (token,)).map(drop)
+/// Undoes the last [`push`] of `node` in this thread or task; false when there was none.
+pub(crate) fn pop(shared: &Shared, node: &Node, vm: &VirtualMachine) -> PyResult<bool> {
+    // Entered and left in any order (by hand, or by interleaved generators): entries above the space's own stay.
+    let mut above = Vec::new();
+    let mut entry = value(shared, vm)?;
+    loop {
+        let Some(id) = id_of(&entry, vm)? else { return Ok(false) };
+        let below = entry.get_item(&1usize, vm)?;
+        if id == node.id {
+            entry = below;
+            break;
+        }
+        above.push(id);
+        entry = below;
+    }
+    for id in above.into_iter().rev() {
+        entry = vm.ctx.new_tuple(vec![vm.ctx.new_int(id.as_u64()).into(), entry]).into();
+    }
+    vm.call_method(&shared.context, "set", (entry,))?;
+    Ok(true)
 }
 
 /// Enters `generation` from native code: it is the space of whatever `body` does outside any Python frame, and the

@@ -97,7 +97,7 @@ pub(crate) fn find(
 /// Who is asked for `name`. A submodule follows its package: that of a package taken from an ancestor comes from
 /// there, and that of an own regular package from the package's own `__path__` only, lest two versions of one library
 /// mix. An own namespace package may be completed by the parent's portions.
-fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyResult<Order> {
+pub(crate) fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachine) -> PyResult<Order> {
     let order = generation.policy.order(name);
     let Some((package, _)) = name.rsplit_once('.') else { return Ok(order) };
     let package_name = vm.ctx.new_str(package);
@@ -183,7 +183,6 @@ pub(crate) fn load_own(
     text: &str,
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
-    let started = Instant::now();
     let package = match text.rsplit_once('.') {
         Some((package, child)) => Some(Package::of(generation, package, child, name, vm)?),
         None => None,
@@ -196,27 +195,38 @@ pub(crate) fn load_own(
     if vm.is_none(&spec) {
         return Ok(None);
     }
-    let origin = text_attribute(&spec, "origin", vm);
-    let loader = loader_name(&spec, vm);
-    generation.table.begin(text, origin.clone(), loader);
-    let file = origin
-        .filter(|_| spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false));
-    LOADING.with_borrow_mut(|loading| loading.push(Loading { file, hash: None }));
-    let result = load_spec(importlib, &spec, package.as_ref(), vm);
-    let loading = LOADING.with_borrow_mut(Vec::pop);
-    if let Some(Loading { file, hash }) = loading
-        && let Some(hash) = hash.or_else(|| std::fs::read(file?).ok().map(|bytes| *blake3::hash(&bytes).as_bytes()))
-    {
-        generation.table.set_source_hash(text, hash);
-    }
-    let state = if result.is_ok() { ModuleState::Ready } else { ModuleState::Failed };
-    generation.table.finish(text, state, started.elapsed());
-    let module = result?;
+    let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     tracing::trace!(space = generation.name(), module = text, "imported");
     if let Some(package) = package {
         package.bind(generation, importlib, &module, vm)?;
     }
     Ok(Some(module))
+}
+
+/// Runs `load`, which executes the module `name` that `spec` describes, and notes in the module table what came of it.
+pub(crate) fn tracked(
+    generation: &Generation,
+    name: &str,
+    spec: &PyObject,
+    vm: &VirtualMachine,
+    load: impl FnOnce() -> PyResult,
+) -> PyResult {
+    let started = Instant::now();
+    let origin = text_attribute(spec, "origin", vm);
+    generation.table.begin(name, origin.clone(), loader_name(spec, vm));
+    let is_located = || spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false);
+    let file = origin.filter(|_| is_located());
+    LOADING.with_borrow_mut(|loading| loading.push(Loading { file, hash: None }));
+    let result = load();
+    let loading = LOADING.with_borrow_mut(Vec::pop);
+    if let Some(Loading { file, hash }) = loading
+        && let Some(hash) = hash.or_else(|| std::fs::read(file?).ok().map(|bytes| *blake3::hash(&bytes).as_bytes()))
+    {
+        generation.table.set_source_hash(name, hash);
+    }
+    let state = if result.is_ok() { ModuleState::Ready } else { ModuleState::Failed };
+    generation.table.finish(name, state, started.elapsed());
+    result
 }
 
 fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package>, vm: &VirtualMachine) -> PyResult {
@@ -340,12 +350,12 @@ pub(crate) fn wait_for(generation: &Generation, name: &Py<PyStr>, vm: &VirtualMa
 }
 
 /// `str(getattr(object, name))`, when that is a string.
-fn text_attribute(object: &PyObjectRef, name: &'static str, vm: &VirtualMachine) -> Option<String> {
+fn text_attribute(object: &PyObject, name: &'static str, vm: &VirtualMachine) -> Option<String> {
     let value = object.get_attr(name, vm).ok()?;
     value.downcast_ref::<PyStr>().map(|text| text.to_string_lossy().into_owned())
 }
 
-fn loader_name(spec: &PyObjectRef, vm: &VirtualMachine) -> Option<String> {
+fn loader_name(spec: &PyObject, vm: &VirtualMachine) -> Option<String> {
     let loader = spec.get_attr("loader", vm).ok().filter(|loader| !vm.is_none(loader))?;
     Some(match loader.downcast_ref::<rustpython_vm::builtins::PyType>() {
         Some(class) => class.name().to_string(),

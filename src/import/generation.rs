@@ -30,7 +30,7 @@ use rustpython_vm::{
 };
 use slotmap::{Key, SlotMap};
 
-use super::{boot::Importlib, cache::CodeCache, policy::Policy, table::ModuleTable};
+use super::{boot::Importlib, cache::CodeCache, policy::Policy, table::{ModuleRecord, ModuleState, ModuleTable}};
 use crate::sysview::State;
 
 slotmap::new_key_type! {
@@ -217,6 +217,21 @@ impl Generation {
             Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is known of the module `name`; a module that is not in `sys.modules` any more is unloaded.
+    pub(crate) fn record(&self, name: &str, vm: &VirtualMachine) -> PyResult<Option<ModuleRecord>> {
+        let Some(mut record) = self.table.get(name) else { return Ok(None) };
+        if record.state == ModuleState::Ready && self.loaded(&vm.ctx.new_str(name), vm)?.is_none() {
+            record.state = ModuleState::Unloaded;
+        }
+        Ok(Some(record))
+    }
+
+    /// What is known of all modules, in order of name.
+    pub(crate) fn records(&self, vm: &VirtualMachine) -> PyResult<Vec<(String, ModuleRecord)>> {
+        let names = self.table.names().into_iter();
+        names.filter_map(|name| self.record(&name, vm).map(|record| Some((name, record?))).transpose()).collect()
     }
 
     /// The parent's current generation; `None` for the root and for a space whose parent is closed.

@@ -32,6 +32,7 @@ pub(crate) const FIND_SPEC: PyMethodDef = def("_find_spec", find_spec);
 pub(crate) const LOCK_UNLOCK_MODULE: PyMethodDef = def("_lock_unlock_module", lock_unlock_module);
 pub(crate) const ACQUIRE_MODULE_LOCK: PyMethodDef = def("_acquire_module_lock", acquire_module_lock);
 pub(crate) const RELEASE_MODULE_LOCK: PyMethodDef = def("_release_module_lock", release_module_lock);
+pub(crate) const EXEC: PyMethodDef = def("_exec", exec);
 pub(crate) const COMPILE: PyMethodDef = def("compile", compile);
 pub(crate) const COMPILE_BYTECODE: PyMethodDef = def("_compile_bytecode", compile_bytecode);
 pub(crate) const VALIDATE_TIMESTAMP_PYC: PyMethodDef = def("_validate_timestamp_pyc", validate_timestamp_pyc);
@@ -69,7 +70,7 @@ fn find_spec_in(
     target: PyObjectRef,
     vm: &VirtualMachine,
 ) -> PyResult {
-    let order = name.to_str().map_or(Order::Own, |text| generation.policy.order(text));
+    let order = name.to_str().map_or(Ok(Order::Own), |text| find::order(generation, text, vm))?;
     let own = || boot::importlib(generation, vm)?.find_spec.call((name.clone(), path.clone(), target.clone()), vm);
     let parent = || {
         let Some(parent) = generation.parent() else { return Ok(vm.ctx.none()) };
@@ -95,6 +96,18 @@ fn find_spec_in(
 
 fn lock_unlock_module(key: Key, name: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
     find::wait_for(&*key.get(vm)?, &name, vm)
+}
+
+/// `_exec`, which `importlib.reload` calls: the module table notes it like a load.
+fn exec(key: Key, spec: PyObjectRef, module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let generation = key.get(vm)?;
+    let plain = boot::importlib(&generation, vm)?.get("_plain__exec", vm)?;
+    let name = spec.get_attr("name", vm)?;
+    let run = || plain.call((spec.clone(), module), vm);
+    match name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) {
+        Some(name) => find::tracked(&generation, name, &spec, vm, run),
+        None => run(),
+    }
 }
 
 /// Holds a module lock for `_ModuleLockManager`.

@@ -1,14 +1,15 @@
 //! `__import__`: CPython's `PyImport_ImportModuleLevelObject`, for one space.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
     AsObject, FromArgs, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyInt, PyStr, PyStrRef, PyTuple},
     function::FuncArgs,
+    identifier,
 };
 
-use super::{boot, find, generation::Generation, table::Importer};
+use super::{boot, context, find, generation::Generation, table::{ImportSite, Importer}};
 
 #[derive(FromArgs)]
 pub(crate) struct ImportArgs {
@@ -50,13 +51,17 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
         _ => None,
     };
     let absolute = absolute_name(generation, name, globals, args.level, vm)?;
+    // Code that has `sys` may take its import system apart, which has to be there for that.
+    if !generation.booted.load(Ordering::Relaxed) && absolute.as_bytes() == b"sys" && generation.importlib.load().is_none() {
+        boot::importlib(generation, vm)?;
+    }
     let loaded = match generation.loaded(&absolute, vm)? {
         Some(module) if !vm.is_none(&module) && !find::is_initialising(&generation.shared.names, &module, vm)? => {
             find::Found { module, home: Arc::clone(generation) }
         }
         _ => find::find_and_load(generation, &absolute, vm)?,
     };
-    record(generation, &absolute, globals, fromlist, vm);
+    record(&loaded.home, &absolute, globals, fromlist, vm);
     match fromlist {
         Some(fromlist) => {
             // Only a package can have submodules to import.
@@ -66,12 +71,45 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
             if has_all(&loaded.module, fromlist, vm)? {
                 return Ok(loaded.module);
             }
-            let importlib = boot::importlib(&loaded.home, vm)?;
-            let import = importlib.get("_gcd_import", vm)?;
-            importlib.get("_handle_fromlist", vm)?.call((loaded.module, fromlist.clone(), import), vm)
+            if let Some(below) = context::descendant(&loaded.home, vm)?
+                && only_below(&loaded, fromlist, &absolute, &below, vm)?
+            {
+                return from_package(&find::find_and_load(&below, &absolute, vm)?, fromlist, vm);
+            }
+            from_package(&loaded, fromlist, vm)
         }
         None => first_package(&loaded, name, &absolute, args.level, vm),
     }
+}
+
+/// Imports the submodules that a from-list names, and returns the package.
+fn from_package(package: &find::Found, fromlist: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let importlib = boot::importlib(&package.home, vm)?;
+    let import = importlib.get("_gcd_import", vm)?;
+    importlib.get("_handle_fromlist", vm)?.call((package.module.clone(), fromlist.clone(), import), vm)
+}
+
+/// Whether a from-list names a submodule that `package` does not have, nor anything above it, but the context space
+/// `below`. Its own package of that name then answers, because nothing is bound above.
+fn only_below(
+    package: &find::Found,
+    fromlist: &PyObject,
+    name: &Py<PyStr>,
+    below: &Arc<Generation>,
+    vm: &VirtualMachine,
+) -> PyResult<bool> {
+    let Some(names) = fromlist.downcast_ref::<PyTuple>() else { return Ok(false) };
+    for item in names {
+        let Some(item) = item.downcast_ref::<PyStr>() else { return Ok(false) };
+        if item.as_bytes() == b"*" || vm.get_attribute_opt(&package.module, item)?.is_some() {
+            continue;
+        }
+        let submodule = vm.ctx.new_str(format!("{}.{}", name.to_string_lossy(), item.to_string_lossy()));
+        if find::find(&package.home, &submodule, vm)?.is_none() && find::find(below, &submodule, vm)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether every name of a from-list is an attribute already, so that nothing is left to import. Anything unusual
@@ -206,18 +244,13 @@ fn record(
     vm: &VirtualMachine,
 ) {
     let Some(globals) = globals.and_then(|globals| globals.downcast_ref::<PyDict>()) else { return };
-    let address = |object: &PyObject| std::ptr::from_ref(object).addr();
-    let site = (
-        address(globals.as_object()),
-        address(name.as_object()),
-        fromlist.map_or(0, |names| address(names.as_object())),
-    );
-    if !generation.table.is_new_site(site) {
+    let Ok(Some(importer)) = globals.get_item_opt(identifier!(vm, __name__), vm) else { return };
+    let site = ImportSite { importer, module: name.to_owned().into(), names: fromlist.cloned() };
+    if !generation.table.is_new_site(&site, vm) {
         return;
     }
     let text = |object: &PyObject| object.downcast_ref::<PyStr>().map(|text| text.to_string_lossy().into_owned());
-    let Ok(Some(importer)) = globals.get_item_opt("__name__", vm) else { return };
-    let (Some(module), Some(name)) = (text(&importer), name.to_str()) else { return };
+    let (Some(module), Some(name)) = (text(&site.importer), name.to_str()) else { return };
     let names = fromlist
         .and_then(|names| names.downcast_ref::<PyTuple>())
         .map(|names| names.iter().filter_map(|name| text(name)).collect())

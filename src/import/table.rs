@@ -5,8 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dashmap::{DashMap, DashSet};
+use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
+use rustpython_vm::{AsObject, PyObject, PyObjectRef, VirtualMachine, builtins::PyTuple};
 
 use super::generation::SpaceId;
 
@@ -81,9 +82,37 @@ impl ModuleRecord {
     }
 }
 
-/// Identifies an import statement cheaply: the addresses of the importing globals, of the name and of the from-list.
-/// The last two are constants of the importing code, so a statement that runs again is recognised.
-pub(crate) type ImportSite = (usize, usize, usize);
+/// Identifies an import statement cheaply: by the importing module's name, the name and the from-list, as objects. The
+/// last two are constants of the importing code, so a statement that runs again is recognised by their addresses; being
+/// kept here, they cannot be freed and their addresses given to others. They are strings and tuples of strings, and
+/// hold nothing alive.
+pub(crate) struct ImportSite {
+    pub(crate) importer: PyObjectRef,
+    pub(crate) module: PyObjectRef,
+    pub(crate) names: Option<PyObjectRef>,
+}
+
+impl ImportSite {
+    fn key(&self) -> (usize, usize, usize) {
+        let address = |object: &PyObjectRef| std::ptr::from_ref::<PyObject>(object).addr();
+        (address(&self.importer), address(&self.module), self.names.as_ref().map_or(0, address))
+    }
+
+    /// Whether the parts are what they should be, and not of classes that a program derived.
+    fn is_plain(&self, vm: &VirtualMachine) -> bool {
+        let is_string = |object: &PyObjectRef| object.class().is(vm.ctx.types.str_type);
+        is_string(&self.importer)
+            && is_string(&self.module)
+            && self.names.as_ref().is_none_or(|names| {
+                names.class().is(vm.ctx.types.tuple_type)
+                    && names.downcast_ref::<PyTuple>().is_some_and(|names| names.iter().all(is_string))
+            })
+    }
+
+    fn parts(&self) -> [Option<PyObjectRef>; 3] {
+        [Some(self.importer.clone()), Some(self.module.clone()), self.names.clone()]
+    }
+}
 
 /// How many import sites are remembered; a program that makes more by `exec` pays for recording again.
 const MAX_SITES: usize = 65_536;
@@ -92,7 +121,7 @@ const MAX_SITES: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct ModuleTable {
     records: DashMap<String, ModuleRecord>,
-    sites: DashSet<ImportSite, FxBuildHasher>,
+    sites: DashMap<(usize, usize, usize), [Option<PyObjectRef>; 3], FxBuildHasher>,
 }
 
 impl ModuleTable {
@@ -138,14 +167,18 @@ impl ModuleTable {
     }
 
     /// Whether this import statement was not recorded yet; it is from now on.
-    pub(crate) fn is_new_site(&self, site: ImportSite) -> bool {
-        if self.sites.contains(&site) {
+    pub(crate) fn is_new_site(&self, site: &ImportSite, vm: &VirtualMachine) -> bool {
+        let key = site.key();
+        if self.sites.contains_key(&key) {
             return false;
         }
         if self.sites.len() >= MAX_SITES {
             self.sites.clear();
         }
-        self.sites.insert(site)
+        if site.is_plain(vm) {
+            self.sites.insert(key, site.parts());
+        }
+        true
     }
 
     pub(crate) fn imported(&self, name: &str, importer: Importer) {
@@ -157,11 +190,10 @@ impl ModuleTable {
         self.records.get(name).map(|record| record.clone())
     }
 
-    /// All records, in order of name.
-    pub(crate) fn snapshot(&self) -> Vec<(String, ModuleRecord)> {
-        let mut records: Vec<_> =
-            self.records.iter().map(|record| (record.key().clone(), record.value().clone())).collect();
-        records.sort_by(|one, other| one.0.cmp(&other.0));
-        records
+    /// The names of all records, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.records.iter().map(|record| record.key().clone()).collect();
+        names.sort_unstable();
+        names
     }
 }

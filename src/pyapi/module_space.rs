@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use rustpython_vm::{
     AsObject, Context, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
@@ -27,8 +26,6 @@ use crate::{
 #[pyclass(module = "modspace", name = "ModuleSpace")]
 pub(crate) struct ModuleSpace {
     pub(super) node: OnceLock<Arc<Node>>,
-    /// The tokens of the `with` blocks that this space is the context of, innermost last.
-    tokens: Mutex<Vec<PyObjectRef>>,
 }
 
 impl std::fmt::Debug for ModuleSpace {
@@ -138,7 +135,7 @@ impl Constructor for ModuleSpace {
     type Args = FuncArgs;
 
     fn py_new(_class: &Py<PyType>, _args: FuncArgs, _vm: &VirtualMachine) -> PyResult<Self> {
-        Ok(Self { node: OnceLock::new(), tokens: Mutex::default() })
+        Ok(Self { node: OnceLock::new() })
     }
 }
 
@@ -178,7 +175,7 @@ impl Representable for ModuleSpace {
 
 impl ModuleSpace {
     pub(crate) fn over(node: Arc<Node>) -> Self {
-        Self { node: OnceLock::from(node), tokens: Mutex::default() }
+        Self { node: OnceLock::from(node) }
     }
 
     fn node(&self, vm: &VirtualMachine) -> PyResult<&Arc<Node>> {
@@ -269,7 +266,7 @@ impl ModuleSpace {
     fn modules(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
         let node = zelf.node(vm)?;
         let table = vm.ctx.new_dict();
-        for (name, record) in zelf.generation(vm)?.table.snapshot() {
+        for (name, record) in zelf.generation(vm)?.records(vm)? {
             let info = ModuleInfo::new(name.clone(), Arc::clone(node), record).into_ref(&vm.ctx);
             table.set_item(&*vm.ctx.new_str(name), info.into(), vm)?;
         }
@@ -357,27 +354,17 @@ impl ModuleSpace {
     #[pymethod]
     fn __enter__(zelf: PyRef<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Self>> {
         zelf.generation(vm)?;
-        let token = context::set(&*shared(vm)?, zelf.node(vm)?, vm)?;
-        zelf.tokens.lock().push(token);
+        context::push(&*shared(vm)?, zelf.node(vm)?, vm)?;
         Ok(zelf)
     }
 
     #[pymethod]
     fn __exit__(zelf: &Py<Self>, _exception: FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
-        let shared = shared(vm)?;
-        // Threads and tasks may be inside at once; each takes back the token of its own context, the newest first.
-        let tokens: Vec<PyObjectRef> = zelf.tokens.lock().iter().rev().cloned().collect();
-        for token in tokens {
-            match context::reset(&shared, token.clone(), vm) {
-                Ok(()) => {
-                    zelf.tokens.lock().retain(|other| !other.is(&token));
-                    return Ok(());
-                }
-                Err(error) if error.fast_isinstance(vm.ctx.exceptions.value_error) => {}
-                Err(error) => return Err(error),
-            }
+        let node = zelf.node(vm)?;
+        if context::pop(&*shared(vm)?, node, vm)? {
+            return Ok(());
         }
-        Err(vm.new_runtime_error("the space was not entered in this context"))
+        Err(vm.new_runtime_error(format!("the space {:?} was not entered by this thread or task", node.name)))
     }
 }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use rustpython_vm::{
-    AsObject, PyObject, PyResult, VirtualMachine,
-    builtins::{PyDict, PyModule, PyStr, PyType},
+    AsObject, PyObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyFunction, PyModule, PyStr, PyStrRef, PyType},
 };
 
 use super::ModuleSpace;
-use crate::import::generation::{Generation, Node, Shared};
+use crate::import::{
+    generation::{Generation, Node, Shared},
+    project,
+};
 
 /// Where the function of a callable, coroutine, generator or frame is found.
 const LEADS: [&str; 6] = ["__func__", "__wrapped__", "gi_frame", "cr_frame", "ag_frame", "func"];
@@ -70,38 +73,45 @@ fn of_module(
     Ok(None)
 }
 
+/// A class belongs to the space whose module of its `__module__` has it under its qualified name; one that stands in no
+/// module (made in a function, or replaced there) to that of a function written in its body.
 fn of_class(shared: &Arc<Shared>, class: &PyObject, vm: &VirtualMachine) -> PyResult<Option<Arc<Node>>> {
-    let name = vm.get_attribute_opt(class, "__module__")?;
-    let Some(name) = name.as_ref().and_then(|name| name.downcast_ref::<PyStr>()) else { return Ok(None) };
-    // A function in the class body knows its builtins, and a class made in a space has them in its module's globals.
-    let namespace = class.get_attr("__dict__", vm)?;
-    for value in vm.call_method(&namespace, "values", ())?.try_to_value::<Vec<_>>(vm).unwrap_or_default() {
-        let value: rustpython_vm::PyObjectRef = value;
-        if let Some(function) = value.downcast_ref::<rustpython_vm::builtins::PyFunction>()
-            && let Some(builtins) = vm.get_attribute_opt(function.as_object(), "__builtins__")?
-        {
-            return Ok(Generation::of_builtins(&builtins).map(|generation| Arc::clone(&generation.node)));
-        }
-    }
-    let mut owner = None;
+    let text = |name: &'static str| -> PyResult<Option<PyStrRef>> {
+        Ok(vm.get_attribute_opt(class, name)?.and_then(|value| value.downcast().ok()))
+    };
+    let (Some(module_name), Some(qualified)) = (text("__module__")?, text("__qualname__")?) else { return Ok(None) };
     for generation in generations(shared) {
-        let Some(module) = generation.loaded(name, vm)? else { continue };
-        let Some(dict) = module.dict() else { continue };
-        let dict: &rustpython_vm::Py<PyDict> = &dict;
-        let holds = dict.into_iter().any(|(_, value)| value.is(class));
-        if holds {
-            let found = of_module(
-                shared,
-                &module,
-                module.downcast_ref().ok_or_else(|| vm.new_type_error("not a module"))?,
-                vm,
-            )?;
-            // A projected class stands in many spaces' modules, and belongs to none.
-            if found.is_none() || owner.is_some() {
-                return Ok(None);
-            }
-            owner = found;
+        let Some(module) = generation.loaded(&module_name, vm)? else { continue };
+        let mut found = Some(module.clone());
+        for part in qualified.to_string_lossy().split('.') {
+            let part = vm.ctx.new_str(part);
+            found = match found {
+                Some(object) => vm.get_attribute_opt(&object, &part)?,
+                None => break,
+            };
+        }
+        if !found.is_some_and(|found| found.is(class)) {
+            continue;
+        }
+        let Some(name) = module_name.to_str() else { return Ok(None) };
+        if project::is_projected(&generation, name, vm) {
+            return Ok(None);
+        }
+        // The module may be a parent's.
+        let owner = generation.table.taken_from(name).and_then(|id| shared.node(id));
+        return Ok(Some(owner.unwrap_or_else(|| Arc::clone(&generation.node))));
+    }
+    let body = class.get_attr("__dict__", vm)?;
+    let values: Vec<PyObjectRef> = vm.call_method(&body, "values", ())?.try_to_value(vm)?;
+    let prefix = format!("{}.", qualified.to_string_lossy());
+    for value in values.iter().filter(|value| value.downcast_ref::<PyFunction>().is_some()) {
+        let name = vm.get_attribute_opt(value, "__qualname__")?.and_then(|name| name.downcast::<PyStr>().ok());
+        if name.is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+            && let Some(builtins) = vm.get_attribute_opt(value, "__builtins__")?
+            && let Some(generation) = Generation::of_builtins(&builtins)
+        {
+            return Ok(Some(Arc::clone(&generation.node)));
         }
     }
-    Ok(owner)
+    Ok(None)
 }

@@ -10,6 +10,8 @@ pub use runtime::{Runtime, RuntimeBuilder};
 
 use std::sync::Arc;
 
+use rustpython_vm::VirtualMachine;
+
 use crate::{
     error::Error,
     import::{
@@ -106,7 +108,9 @@ impl Space {
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded.
     pub fn modules(&self) -> Result<Vec<(String, ModuleRecord)>, Error> {
-        self.generation().map(|generation| generation.table.snapshot())
+        let generation = self.generation()?;
+        let records = |vm: &VirtualMachine| generation.records(vm).map_err(|error| enter::to_python_error(&error, vm));
+        Ok(self.runtime.with(records)?)
     }
 
     /// What the space knows of the module `name`; `None` when it has not met it.
@@ -114,7 +118,9 @@ impl Space {
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded.
     pub fn module(&self, name: &str) -> Result<Option<ModuleRecord>, Error> {
-        self.generation().map(|generation| generation.table.get(name))
+        let generation = self.generation()?;
+        let record = |vm: &VirtualMachine| generation.record(name, vm).map_err(|error| enter::to_python_error(&error, vm));
+        Ok(self.runtime.with(record)?)
     }
 
     /// Starts describing a child of this space.

@@ -21,7 +21,7 @@ use crate::{
         owner::{self, Owner},
         project::hidden_module,
     },
-    vm::native::{bind, def},
+    vm::native::{bind, def, function},
 };
 
 /// What a space registered.
@@ -58,7 +58,7 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     for def in &FUNCTIONS {
         let original = native.get_item(def.name, vm)?;
         native.set_item(&*vm.ctx.new_str(plain(def.name)), original, vm)?;
-        let function: PyObjectRef = def.build_function(&vm.ctx).into();
+        let function = function(def, "_codecs", vm);
         native.set_item(def.name, function.clone(), vm)?;
         if python.contains_key(def.name, vm) {
             python.set_item(def.name, function, vm)?;

@@ -19,7 +19,7 @@ use crate::{
         level,
         owner::{self, Owner},
     },
-    vm::native::def,
+    vm::native::{def, function},
 };
 
 /// The space's `exec`.
@@ -36,7 +36,7 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<(PyObjectRef, PyObjectRef
     let builtins: PyDictRef = vm.builtins.dict();
     let originals = (builtins.get_item("exec", vm)?, builtins.get_item("eval", vm)?);
     for def in [&HIDDEN_EXEC, &HIDDEN_EVAL, &HIDDEN_IMPORT] {
-        builtins.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+        builtins.set_item(def.name, function(def, "builtins", vm), vm)?;
     }
     Ok(originals)
 }

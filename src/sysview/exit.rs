@@ -11,7 +11,7 @@ use rustpython_vm::{
 use super::visible;
 use crate::{
     import::{generation::Generation, owner, project::hidden_module},
-    vm::native::def,
+    vm::native::{def, function},
 };
 
 type Callback = Arc<(PyObjectRef, FuncArgs)>;
@@ -31,7 +31,7 @@ static FUNCTIONS: [PyMethodDef; 5] = [
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     let dict = hidden_module("atexit", vm)?.dict();
     for def in &FUNCTIONS {
-        dict.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+        dict.set_item(def.name, function(def, "atexit", vm), vm)?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     vm::{
         code, hidden,
-        native::{bind, def},
+        native::{bind, def, function},
         panic,
     },
 };
@@ -48,7 +48,7 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
     replace("_frozen_importlib", &IMPORTLIB, vm)?;
     let sys = hidden::sys_dict(vm);
-    let display: PyObjectRef = DISPLAY_HOOK.build_function(&vm.ctx).into();
+    let display = function(&DISPLAY_HOOK, "sys", vm);
     sys.set_item("_plain_displayhook", sys.get_item("displayhook", vm)?, vm)?;
     for name in ["displayhook", "__displayhook__"] {
         sys.set_item(name, display.clone(), vm)?;
@@ -57,12 +57,12 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
 }
 
 /// Puts `defs` into the hidden module `name`; what they replace stays there as `_plain_NAME`.
-fn replace(name: &str, defs: &'static [PyMethodDef], vm: &VirtualMachine) -> PyResult<()> {
+fn replace(name: &'static str, defs: &'static [PyMethodDef], vm: &VirtualMachine) -> PyResult<()> {
     let dict = hidden_module(name, vm)?.dict();
     for def in defs {
         if let Some(original) = dict.get_item_opt(def.name, vm)? {
             dict.set_item(&*vm.ctx.new_str(format!("_plain_{}", def.name)), original, vm)?;
-            dict.set_item(def.name, def.build_function(&vm.ctx).into(), vm)?;
+            dict.set_item(def.name, function(def, name, vm), vm)?;
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use crate::{
     import::{boot, generation::Generation, hooks, key::SpaceKey, policy::Treatment, project},
     vm::{
         hidden,
-        native::{bind, copy_dict, def, module_over},
+        native::{bind, bind_in, copy_dict, def, module_over},
     },
 };
 
@@ -87,7 +87,7 @@ pub(crate) fn new_builtins(key: &PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResu
     dict.set_item("__spec__", vm.ctx.none(), vm)?;
     dict.set_item("__loader__", vm.ctx.none(), vm)?;
     for def in [&IMPORT, &EXEC, &EVAL] {
-        dict.set_item(def.name, bind(def, key.clone(), vm), vm)?;
+        dict.set_item(def.name, bind_in(def, key.clone(), "builtins", vm)?, vm)?;
     }
     Ok((module_over(dict.clone(), vm), dict))
 }

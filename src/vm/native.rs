@@ -1,7 +1,7 @@
 //! Built-in functions that carry a Rust value.
 
 use rustpython_vm::{
-    AsObject, Py, PyObjectRef, PyPayload, PyRef, VirtualMachine,
+    AsObject, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyDictRef, PyModule},
     function::{IntoPyNativeFn, ItemDoc, PyMethodDef, PyMethodFlags},
 };
@@ -14,6 +14,23 @@ pub(crate) const fn def<Kind>(name: &'static str, function: impl IntoPyNativeFn<
 /// A built-in function object that passes `this` as its first argument.
 pub(crate) fn bind(def: &'static PyMethodDef, this: impl Into<PyObjectRef>, vm: &VirtualMachine) -> PyObjectRef {
     def.build_bound_function(&vm.ctx, this.into()).into()
+}
+
+/// A built-in function that says it is of `module`, as one that stands in for another must: pickling goes by that.
+pub(crate) fn function(def: &'static PyMethodDef, module: &'static str, vm: &VirtualMachine) -> PyObjectRef {
+    def.to_function().with_module(vm.ctx.intern_str(module)).into_ref(&vm.ctx).into()
+}
+
+/// [`bind`], with a module as in [`function`].
+pub(crate) fn bind_in(
+    def: &'static PyMethodDef,
+    this: impl Into<PyObjectRef>,
+    module: &'static str,
+    vm: &VirtualMachine,
+) -> PyResult {
+    let function = bind(def, this, vm);
+    function.set_attr("__module__", vm.ctx.intern_str(module).to_owned(), vm)?;
+    Ok(function)
 }
 
 /// A new dict with the items of `dict`.

@@ -175,6 +175,25 @@ class Following(SpaceTest):
         self.assertIs(modspace.context(), outer)
         self.assertIs(context.run(modspace.context), space)
 
+    def test_a_called_space_sees_the_context_of_its_caller(self):
+        variable = contextvars.ContextVar("variable")
+        space = self.space()
+        space.ns["variable"] = variable
+        space.exec("def read(): return variable.get('unset')")
+        token = variable.set("set")
+        self.assertEqual(space.ns["read"](), "set")
+        variable.reset(token)
+        self.assertEqual(contextvars.copy_context().run(space.ns["read"]), "unset")
+
+    def test_an_event_loop_runs_tasks_of_several_spaces(self):
+        one, two = self.pair()
+        for space in (one, two):
+            space.exec("import asyncio, sys\nasync def work(n):\n    for _ in range(n): await asyncio.sleep(0)\n    return sys")
+
+        async def both():
+            return await asyncio.gather(one.ns["work"](3), two.ns["work"](5))
+        self.assertEqual([id(result) for result in asyncio.run(both())], [id(one.sys), id(two.sys)])
+
 
 class Importing(SpaceTest):
     def setUp(self):

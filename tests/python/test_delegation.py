@@ -319,6 +319,36 @@ class TheTree(SpaceTest):
         self.assertIsNot(modspace.current(), space)
         self.assertIs(modspace.space_of(space.ns["where"]), space)
 
+    def test_space_of_tells_where_an_object_belongs(self):
+        space, other = self.pair()
+        other.exec("def foreign(): pass")
+        space.ns["foreign"] = other.ns["foreign"]
+        space.exec("""if True:
+            import enum, dataclasses, collections, functools, os
+            class Plain: pass
+            class Method:
+                def method(self): pass
+            class Borrowing:
+                borrowed = foreign
+                def own(self): pass
+            class Colour(enum.Enum):
+                RED = 1
+            @dataclasses.dataclass
+            class Data:
+                x: int = 0
+            Pair = collections.namedtuple("Pair", "a b")
+            def function(): yield
+            things = {"class": Plain, "instance": Plain(), "bound method": Method().method, "class of methods": Method,
+                      "class with a foreign function": Borrowing, "enum": Colour, "member": Colour.RED, "dataclass": Data,
+                      "namedtuple": Pair, "function": function, "generator": function(), "lambda": lambda: 0,
+                      "partial": functools.partial(function)}
+        """)
+        for name, thing in space.ns["things"].items():
+            with self.subTest(thing=name):
+                self.assertIs(modspace.space_of(thing), space)
+        for thing in (int, len, "text", 5, os.path.join, os.PathLike):
+            self.assertIsNone(modspace.space_of(thing))
+
     def test_names_and_ids(self):
         one, two = self.space(name="same"), self.space(name="same")
         self.assertEqual((one.name, two.name), ("same", "same"))

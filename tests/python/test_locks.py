@@ -117,8 +117,8 @@ def forest(rng, packages):
 
 class Cycles(Watched):
     def test_cyclic_packages_imported_at_once_run_once_in_each_space(self):
-        for attempt in range(3 * STRESS):
-            files, names = forest(self.random, 5)
+        for attempt in range(2 * STRESS):
+            files, names = forest(self.random, 4)
             root = self.tree(files)
             spaces = [self.space(path=[root], name=f"space{index}") for index in range(3)]
             recorders = [Recorder(space) for space in spaces]

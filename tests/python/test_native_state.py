@@ -1,17 +1,12 @@
 """State that native modules keep for the process: each space has its own, or the table of native modules says otherwise."""
 
-import asyncio
-import codecs
-import contextvars
 import io
 import os
 import signal
 import subprocess
-import sys
 import threading
 import unittest
 
-import modspace
 from support import SpaceTest
 
 MODSPACE = os.readlink("/proc/self/exe")
@@ -364,25 +359,17 @@ class Process(SpaceTest):
         self.assertEqual(two.eval("next(__import__('csv').reader(['a;b'], 'semicolon'))"), ["a", "b"])
 
 
-class Contexts(SpaceTest):
-    def test_a_called_space_sees_the_context_of_its_caller(self):
-        variable = contextvars.ContextVar("variable")
+class Appearance(SpaceTest):
+    def test_functions_that_act_on_the_space_look_like_those_they_stand_for(self):
         space = self.space()
-        space.ns["variable"] = variable
-        space.exec("def read(): return variable.get('unset')")
-        token = variable.set("set")
-        self.assertEqual(space.ns["read"](), "set")
-        variable.reset(token)
-        self.assertEqual(contextvars.copy_context().run(space.ns["read"]), "unset")
-
-    def test_an_event_loop_runs_tasks_of_several_spaces(self):
-        one, two = self.pair()
-        for space in (one, two):
-            space.exec("import asyncio, sys\nasync def work(n):\n    for _ in range(n): await asyncio.sleep(0)\n    return sys")
-
-        async def both():
-            return await asyncio.gather(one.ns["work"](3), two.ns["work"](5))
-        self.assertEqual([id(result) for result in asyncio.run(both())], [id(one.sys), id(two.sys)])
+        space.exec("import atexit, builtins, codecs, _codecs, _thread, sys, pickle, _imp")
+        for module, names in (("atexit", "register unregister _clear"), ("_codecs", "register lookup register_error"),
+                              ("_thread", "start_new_thread"), ("builtins", "exec eval __import__"), ("sys", "displayhook")):
+            for name in names.split():
+                with self.subTest(name=f"{module}.{name}"):
+                    function = space.eval(f"{module}.{name}")
+                    self.assertEqual((function.__module__, function.__name__), (module, name))
+                    self.assertIs(space.eval(f"pickle.loads(pickle.dumps({module}.{name}))"), function)
 
 
 if __name__ == "__main__":

@@ -336,26 +336,6 @@ class Hooks(SpaceTest):
         self.assertIn("ZeroDivisionError", one.sys.stderr.getvalue())
         self.assertEqual(two.sys.stderr.getvalue(), "")
 
-    def test_exc_info_is_that_of_the_thread_whatever_space_asks(self):
-        one, two = self.pair()
-        for space in (one, two):
-            space.exec("import sys\ndef current(): return sys.exc_info()[1], sys.exception()")
-        error = ValueError("shared")
-        try:
-            raise error
-        except ValueError:
-            self.assertEqual(one.ns["current"](), (error, error))
-            self.assertEqual(two.ns["current"](), (error, error))
-        self.assertEqual(one.ns["current"](), (None, None))
-
-    def test_getframe_sees_the_callers_of_other_spaces(self):
-        space = self.space()
-        space.exec("import sys\ndef names(): return [sys._getframe(0).f_code.co_name, sys._getframe(1).f_code.co_name]")
-
-        def caller():
-            return space.ns["names"]()
-        self.assertEqual(caller(), ["names", "caller"])
-
 
 class Settings(SpaceTest):
     def test_dont_write_bytecode_decides_for_its_space_alone(self):

@@ -6,7 +6,6 @@ import sys
 import tomllib
 import unittest
 
-import modspace
 from support import SpaceTest
 
 POLICY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "spaces", "policies", "platform.toml")
@@ -115,6 +114,26 @@ class Crossing(SpaceTest):
         self.assertNotIsInstance(one.import_("module").C(), two.import_("module").C)
         with self.assertRaises(one.import_("module").E):
             raise one.import_("module").E
+
+    def test_exc_info_is_that_of_the_thread_whatever_space_asks(self):
+        one, two = self.pair()
+        for space in (one, two):
+            space.exec("import sys\ndef current(): return sys.exc_info()[1], sys.exception()")
+        error = ValueError("shared")
+        try:
+            raise error
+        except ValueError:
+            self.assertEqual(one.ns["current"](), (error, error))
+            self.assertEqual(two.ns["current"](), (error, error))
+        self.assertEqual(one.ns["current"](), (None, None))
+
+    def test_getframe_sees_the_callers_of_other_spaces(self):
+        space = self.space()
+        space.exec("import sys\ndef names(): return [sys._getframe(0).f_code.co_name, sys._getframe(1).f_code.co_name]")
+
+        def caller():
+            return space.ns["names"]()
+        self.assertEqual(caller(), ["names", "caller"])
 
 
 class Callers(SpaceTest):

@@ -126,8 +126,8 @@ assert client.post("/login", data={"user": "ann"}, follow_redirects=True).text =
 assert client.get("/whoami").text.startswith("ann ")
 with client.session_transaction() as stored:
     assert dict(stored) == {"user": "ann"}
-value = client.get_cookie("session").value
-client.set_cookie("session", value[:-1] + ("A" if value[-1] != "A" else "B"))
+signed, _, signature = client.get_cookie("session").value.rpartition(".")
+client.set_cookie("session", f"{signed}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
 assert client.get("/whoami").text.startswith("nobody ")
 assert app.test_client().get("/whoami").text.startswith("nobody ")
 answer = client.post("/login", data={})
