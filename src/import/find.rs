@@ -80,15 +80,12 @@ pub(crate) fn find(
             continue;
         }
         return match order(generation, text, vm)? {
-            Order::Own => own(generation, &importlib, name, text, vm),
+            Order::Own => own(generation, &importlib, name, text, Accept::Anything, vm),
             Order::Parent => parent(generation, name, text, vm),
-            Order::OwnThenParent => match own(generation, &importlib, name, text, vm)? {
-                Some(module) => Ok(Some(module)),
-                None => parent(generation, name, text, vm),
-            },
+            Order::OwnThenParent => own_then_parent(generation, &importlib, name, text, vm),
             Order::ParentThenOwn => match parent(generation, name, text, vm)? {
                 Some(module) => Ok(Some(module)),
-                None => own(generation, &importlib, name, text, vm),
+                None => own(generation, &importlib, name, text, Accept::Anything, vm),
             },
         };
     }
@@ -108,12 +105,53 @@ pub(crate) fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachin
     {
         return Ok(Order::Parent);
     }
-    let is_namespace = vm.get_attribute_opt(&module, "__file__")?.is_none_or(|file| vm.is_none(&file))
-        && vm.get_attribute_opt(&module, "__path__")?.is_some_and(|path| &*path.class().name() == "_NamespacePath");
+    let is_namespace = is_namespace(&module, vm)?;
     Ok(match order {
         Order::OwnThenParent | Order::ParentThenOwn if !is_namespace => Order::Own,
         order => order,
     })
+}
+
+/// Which finds count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accept {
+    Anything,
+    /// Not a directory without an `__init__`, which on one path gives way to a regular package further on (PEP 420).
+    NoNamespace,
+}
+
+/// The space's own finders, then the parent. As on a single `sys.path`, a regular module of the parent goes before an
+/// own namespace package: a data directory that happens to be called `yaml` hides nothing.
+fn own_then_parent(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    text: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
+    if let Some(module) = own(generation, importlib, name, text, Accept::NoNamespace, vm)? {
+        return Ok(Some(module));
+    }
+    let theirs = match generation.parent() {
+        Some(parent) => find(&parent, name, vm)?,
+        None => None,
+    };
+    if let Some(theirs) = theirs
+        && !is_namespace(&theirs, vm)?
+    {
+        return parent(generation, name, text, vm);
+    }
+    match own(generation, importlib, name, text, Accept::Anything, vm)? {
+        Some(module) => Ok(Some(module)),
+        None => parent(generation, name, text, vm),
+    }
+}
+
+/// Whether `module` is a namespace package.
+fn is_namespace(module: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
+    let no_file = vm.get_attribute_opt(module, "__file__")?.is_none_or(|file| vm.is_none(&file));
+    let path = vm.get_attribute_opt(module, "__path__")?;
+    Ok(no_file && path.is_some_and(|path| &*path.class().name() == "_NamespacePath"))
 }
 
 /// Loads `name` with the space's own finders; `None` when they do not find it.
@@ -122,6 +160,7 @@ fn own(
     importlib: &Importlib,
     name: &Py<PyStr>,
     text: &str,
+    accept: Accept,
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
     let lock = locks::acquire(LockKey::new(generation.serial, text), vm)?;
@@ -129,7 +168,7 @@ fn own(
     match (lock, loaded) {
         (_, Some(module)) if !vm.is_none(&module) => Ok(Some(module)),
         (_, Some(_)) => Err(halted(name, vm)),
-        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, vm),
+        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, accept, vm),
         (Acquired::Deadlock, None) => Err(deadlock(importlib, generation, text, vm)),
     }
 }
@@ -176,11 +215,12 @@ pub(crate) fn note_source(file: &str, hash: [u8; 32]) {
 }
 
 /// `_find_and_load_unlocked`: the module's lock is held, its package is loaded.
-pub(crate) fn load_own(
+fn load_own(
     generation: &Arc<Generation>,
     importlib: &Importlib,
     name: &Py<PyStr>,
     text: &str,
+    accept: Accept,
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
     let package = match text.rsplit_once('.') {
@@ -192,7 +232,7 @@ pub(crate) fn load_own(
     }
     let path = package.as_ref().map_or_else(|| vm.ctx.none(), |package| package.path.clone());
     let spec = importlib.find_spec.call((name.to_owned(), path), vm)?;
-    if vm.is_none(&spec) {
+    if vm.is_none(&spec) || accept == Accept::NoNamespace && is_namespace_spec(&spec, vm)? {
         return Ok(None);
     }
     let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
@@ -201,6 +241,14 @@ pub(crate) fn load_own(
         package.bind(generation, importlib, &module, vm)?;
     }
     Ok(Some(module))
+}
+
+/// Whether `spec` is that of a namespace package: nothing to execute, only places to look in.
+fn is_namespace_spec(spec: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
+    let absent = |name: &'static str| spec.get_attr(name, vm).map(|value| vm.is_none(&value));
+    Ok(absent("origin")?
+        && !absent("submodule_search_locations")?
+        && loader_name(spec, vm).is_none_or(|name| name == "NamespaceLoader"))
 }
 
 /// Runs `load`, which executes the module `name` that `spec` describes, and notes in the module table what came of it.

@@ -30,7 +30,12 @@ use rustpython_vm::{
 };
 use slotmap::{Key, SlotMap};
 
-use super::{boot::Importlib, cache::CodeCache, policy::Policy, table::{ModuleRecord, ModuleState, ModuleTable}};
+use super::{
+    boot::Importlib,
+    cache::CodeCache,
+    policy::Policy,
+    table::{ModuleRecord, ModuleState, ModuleTable},
+};
 use crate::sysview::State;
 
 slotmap::new_key_type! {

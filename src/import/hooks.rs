@@ -4,8 +4,8 @@ use std::{sync::Arc, time::UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustpython_vm::{
-    Context, FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef, PyType},
+    AsObject, Context, FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef, PyTupleRef, PyType},
     function::{FuncArgs, PyMethodDef},
     protocol::{BufferFlags, PyBuffer},
     pyclass,
@@ -20,10 +20,11 @@ use super::{
     policy::Order,
     project,
 };
-use crate::vm::native::def;
+use crate::vm::native::{bind_in, def};
 
 type Key = PyRef<SpaceKey>;
 
+static CLOSED_IMPORT: PyMethodDef = def("__import__", closed_import);
 /// The space's `__import__`.
 pub(crate) const IMPORT: PyMethodDef = def("__import__", import);
 pub(crate) const FIND_AND_LOAD: PyMethodDef = def("_find_and_load", find_and_load);
@@ -39,8 +40,26 @@ pub(crate) const VALIDATE_TIMESTAMP_PYC: PyMethodDef = def("_validate_timestamp_
 pub(crate) const CREATE_FROZEN: PyMethodDef = def("create_module", create_frozen);
 pub(crate) const EXEC_FROZEN: PyMethodDef = def("exec_module", exec_frozen);
 
-fn import(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    level::import(&key.get(vm)?, args, vm)
+fn import(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    match Generation::of_builtins(builtins.dict().as_object()) {
+        Some(generation) => level::import(&generation, args, vm),
+        // It was closed between the look-up of this function and its call.
+        None => Err(vm.new_runtime_error("the space that this code belongs to was closed")),
+    }
+}
+
+/// The `__import__` of a closed space: what is loaded can still be imported.
+fn closed_import(bound: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let [key, modules] = bound.as_slice() else { return Err(vm.new_system_error("a closed space without a key")) };
+    let key = key.downcast_ref::<SpaceKey>().ok_or_else(|| vm.new_system_error("a closed space without a key"))?;
+    level::import_loaded(modules, args, vm)?.map_or_else(|| Err(key.closed(vm)), Ok)
+}
+
+/// Replaces the `__import__` of a space that is being closed.
+pub(crate) fn close(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
+    let modules = generation.sys_dict.get_item_opt("modules", vm)?.unwrap_or_else(|| vm.ctx.new_dict().into());
+    let bound = vm.ctx.new_tuple(vec![generation.key.clone().into(), modules]);
+    generation.builtins_dict.set_item(CLOSED_IMPORT.name, bind_in(&CLOSED_IMPORT, bound, "builtins", vm)?, vm)
 }
 
 fn find_and_load(key: Key, name: PyStrRef, _import: PyObjectRef, vm: &VirtualMachine) -> PyResult {

@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustpython_vm::{Context, Py, PyPayload, PyResult, VirtualMachine, builtins::PyType, pyclass};
+use rustpython_vm::{
+    Context, Py, PyPayload, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyType},
+    pyclass,
+};
 
 use super::generation::{Generation, WeakGeneration};
 
@@ -39,11 +43,14 @@ impl SpaceKey {
 
     /// The generation, or `SpaceClosedError` when it is gone.
     pub(crate) fn get(&self, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
-        self.generation.get().and_then(std::sync::Weak::upgrade).ok_or_else(|| {
-            let error = crate::error::Error::Closed { name: self.name.clone() };
-            let class = super::generation::Shared::of(vm)
-                .map_or_else(|| vm.ctx.exceptions.runtime_error.to_owned(), |shared| shared.closed_error.clone());
-            vm.new_exception_msg(class, error.to_string().into())
-        })
+        self.generation.get().and_then(std::sync::Weak::upgrade).ok_or_else(|| self.closed(vm))
+    }
+
+    /// `SpaceClosedError`, naming the space.
+    pub(crate) fn closed(&self, vm: &VirtualMachine) -> PyBaseExceptionRef {
+        let error = crate::error::Error::Closed { name: self.name.clone() };
+        let class = super::generation::Shared::of(vm).map(|shared| shared.closed_error.clone());
+        let class = class.unwrap_or_else(|| vm.ctx.exceptions.runtime_error.to_owned());
+        vm.new_exception_msg(class, error.to_string().into())
     }
 }

@@ -9,7 +9,11 @@ use rustpython_vm::{
     identifier,
 };
 
-use super::{boot, context, find, generation::Generation, table::{ImportSite, Importer}};
+use super::{
+    boot, context, find,
+    generation::Generation,
+    table::{ImportSite, Importer},
+};
 
 #[derive(FromArgs)]
 pub(crate) struct ImportArgs {
@@ -52,7 +56,10 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     };
     let absolute = absolute_name(generation, name, globals, args.level, vm)?;
     // Code that has `sys` may take its import system apart, which has to be there for that.
-    if !generation.booted.load(Ordering::Relaxed) && absolute.as_bytes() == b"sys" && generation.importlib.load().is_none() {
+    if !generation.booted.load(Ordering::Relaxed)
+        && absolute.as_bytes() == b"sys"
+        && generation.importlib.load().is_none()
+    {
         boot::importlib(generation, vm)?;
     }
     let loaded = match generation.loaded(&absolute, vm)? {
@@ -79,6 +86,34 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
             from_package(&loaded, fromlist, vm)
         }
         None => first_package(&loaded, name, &absolute, args.level, vm),
+    }
+}
+
+/// [`import`] for a space that is closed: what `modules` has, and `None` for what would have to be found.
+pub(crate) fn import_loaded(modules: &PyObject, args: FuncArgs, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    let args = ImportArgs::of(args, vm)?;
+    let name = args.name.downcast_ref::<PyStr>().ok_or_else(|| vm.new_type_error("module name must be a string"))?;
+    let Some(text) = name.to_str() else { return Ok(None) };
+    let package = || args.globals.as_ref()?.get_item("__package__", vm).ok()?.downcast::<PyStr>().ok();
+    let absolute = match usize::try_from(args.level) {
+        Ok(0) => text.to_owned(),
+        Ok(level) => {
+            let Some(package) = package() else { return Ok(None) };
+            let Some(base) = package.to_string_lossy().rsplitn(level, '.').last().map(str::to_owned) else {
+                return Ok(None);
+            };
+            if text.is_empty() { base } else { format!("{base}.{text}") }
+        }
+        Err(_) => return Err(vm.new_value_error("level must be >= 0")),
+    };
+    let loaded = |name: &str| modules.get_item(name, vm).ok().filter(|module| !vm.is_none(module));
+    let Some(module) = loaded(&absolute) else { return Ok(None) };
+    match args.fromlist.filter(|names| !vm.is_none(names)) {
+        Some(names) => Ok(has_all(&module, &names, vm)?.then_some(module)),
+        None => Ok(match text.find('.') {
+            Some(dot) => loaded(&absolute[..absolute.len() - (text.len() - dot)]),
+            None => Some(module),
+        }),
     }
 }
 

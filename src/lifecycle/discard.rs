@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     import::{
         generation::{Generation, Node, Shared},
+        hooks,
         owner::{self, Owner},
     },
     pyapi,
@@ -64,11 +65,9 @@ pub(super) fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine)
     generation.withdraw();
     let removed = shared.tree.write().remove(node.id);
     pyapi::forget(shared, node.id);
-    // `sys` holds `modules`, which holds `sys`.
-    if generation.importlib.load().is_none() {
-        // A program may have taken it out itself.
-        let _ = generation.sys_dict.del_item("modules", vm);
-    }
+    // Only dict operations, which cannot fail for lack of anything but memory; a space that is gone for imports is
+    // closed either way.
+    let _ = hooks::close(&generation, vm);
     tracing::debug!(space = generation.name(), "discarded");
     drop(removed);
 }

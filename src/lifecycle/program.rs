@@ -95,8 +95,12 @@ fn close_all(runtime: &Runtime, vm: &VirtualMachine) {
 fn join_threads(generation: &Arc<Generation>, vm: &VirtualMachine) {
     let threading = generation.loaded(&vm.ctx.new_str("threading"), vm);
     let Ok(Some(threading)) = threading else { return };
-    let result = threading.get_attr("_shutdown", vm).and_then(|shutdown| shutdown.call((), vm));
-    if let Err(error) = result {
+    // A stand-in for `threading` has started no threads.
+    let shutdown = match vm.get_attribute_opt(&threading, "_shutdown") {
+        Ok(Some(shutdown)) => shutdown,
+        _ => return,
+    };
+    if let Err(error) = shutdown.call((), vm) {
         visible::unraisable(generation, error, "Exception ignored in threading shutdown".to_owned(), threading, vm);
     }
 }

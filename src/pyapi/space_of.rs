@@ -94,7 +94,7 @@ fn of_class(shared: &Arc<Shared>, class: &PyObject, vm: &VirtualMachine) -> PyRe
             continue;
         }
         let Some(name) = module_name.to_str() else { return Ok(None) };
-        if project::is_projected(&generation, name, vm) {
+        if matches!(name, "sys" | "builtins") || project::is_projected(&generation, name, vm) {
             return Ok(None);
         }
         // The module may be a parent's.

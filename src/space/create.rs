@@ -135,7 +135,7 @@ fn generation(
 ) -> PyResult<Arc<Generation>> {
     let key = SpaceKey::new(&node.name).into_ref(&vm.ctx);
     let (sys, sys_dict) = visible::new_sys(&key, inherit, node.parent.is_some(), vm)?;
-    let (builtins, builtins_dict) = visible::new_builtins(&key, vm)?;
+    let (builtins, builtins_dict) = visible::new_builtins(vm)?;
     let modules = vm.ctx.new_dict();
     modules.set_item("sys", sys.clone().into(), vm)?;
     modules.set_item("builtins", builtins.clone().into(), vm)?;

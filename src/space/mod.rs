@@ -119,7 +119,8 @@ impl Space {
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded.
     pub fn module(&self, name: &str) -> Result<Option<ModuleRecord>, Error> {
         let generation = self.generation()?;
-        let record = |vm: &VirtualMachine| generation.record(name, vm).map_err(|error| enter::to_python_error(&error, vm));
+        let record =
+            |vm: &VirtualMachine| generation.record(name, vm).map_err(|error| enter::to_python_error(&error, vm));
         Ok(self.runtime.with(record)?)
     }
 

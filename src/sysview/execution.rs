@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyDictRef},
+    builtins::{PyDict, PyDictRef, PyModule},
     frame,
     function::{FuncArgs, PyMethodDef},
 };
@@ -15,7 +15,6 @@ use rustpython_vm::{
 use crate::{
     import::{
         generation::{Generation, Shared},
-        key::SpaceKey,
         level,
         owner::{self, Owner},
     },
@@ -41,16 +40,18 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<(PyObjectRef, PyObjectRef
     Ok(originals)
 }
 
-fn exec(key: PyRef<SpaceKey>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    let generation = key.get(vm)?;
-    supply_builtins(&generation, &args, vm)?;
-    generation.shared.exec.call(args, vm)
+fn exec(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    supply_builtins(&builtins.dict(), &args, vm)?;
+    shared(vm)?.exec.call(args, vm)
 }
 
-fn eval(key: PyRef<SpaceKey>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    let generation = key.get(vm)?;
-    supply_builtins(&generation, &args, vm)?;
-    generation.shared.eval.call(args, vm)
+fn eval(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    supply_builtins(&builtins.dict(), &args, vm)?;
+    shared(vm)?.eval.call(args, vm)
+}
+
+fn shared(vm: &VirtualMachine) -> PyResult<Arc<Shared>> {
+    Shared::of(vm).ok_or_else(|| vm.new_runtime_error("exec() and eval() are not available in this interpreter"))
 }
 
 fn hidden_exec(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
@@ -71,16 +72,13 @@ fn hidden_import(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
 
 fn dispatch(args: FuncArgs, vm: &VirtualMachine, function: impl Fn(&Shared) -> &PyObjectRef) -> PyResult {
     if let Some(Owner::Space(generation)) = owner::current(vm) {
-        supply_builtins(&generation, &args, vm)?;
+        supply_builtins(&generation.builtins_dict, &args, vm)?;
     }
-    match Shared::of(vm) {
-        Some(shared) => function(&shared).call(args, vm),
-        None => Err(vm.new_runtime_error("exec() and eval() are not available in this interpreter")),
-    }
+    function(&*shared(vm)?).call(args, vm)
 }
 
 /// Puts `__builtins__` into the globals argument when it is a dict that has none.
-fn supply_builtins(generation: &Arc<Generation>, args: &FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
+fn supply_builtins(builtins: &PyDictRef, args: &FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
     let globals = args.args.get(1).or_else(|| args.kwargs.get("globals"));
     let Some(globals) = globals.and_then(|globals| globals.downcast_ref::<PyDict>()) else { return Ok(()) };
     if globals.contains_key("__builtins__", vm) {
@@ -89,6 +87,6 @@ fn supply_builtins(generation: &Arc<Generation>, args: &FuncArgs, vm: &VirtualMa
     // Code that runs over a mapping of its own passes it on.
     let running = frame::current_builtins()
         .filter(|builtins| Generation::of_builtins(builtins).is_none() && !builtins.is(&vm.builtins.dict()));
-    let builtins = running.unwrap_or_else(|| generation.builtins_dict.clone().into());
-    globals.set_item("__builtins__", builtins, vm)
+    let supplied = running.unwrap_or_else(|| builtins.clone().into());
+    globals.set_item("__builtins__", supplied, vm)
 }

@@ -82,14 +82,17 @@ pub(crate) fn new_sys(
 }
 
 /// A new `builtins` module.
-pub(crate) fn new_builtins(key: &PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
+///
+/// Its own functions are bound to the module, as CPython's are, and find the space by it.
+pub(crate) fn new_builtins(vm: &VirtualMachine) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
     let dict = copy_dict(&vm.builtins.dict(), vm);
     dict.set_item("__spec__", vm.ctx.none(), vm)?;
     dict.set_item("__loader__", vm.ctx.none(), vm)?;
+    let module = module_over(dict.clone(), vm);
     for def in [&IMPORT, &EXEC, &EVAL] {
-        dict.set_item(def.name, bind_in(def, key.clone(), "builtins", vm)?, vm)?;
+        dict.set_item(def.name, bind_in(def, module.clone(), "builtins", vm)?, vm)?;
     }
-    Ok((module_over(dict.clone(), vm), dict))
+    Ok((module, dict))
 }
 
 /// The space's current stream `name`: its own, or its parent's.
