@@ -5,6 +5,8 @@ mod manifest;
 mod report;
 mod run;
 
+use std::io::Write;
+
 use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
@@ -26,14 +28,23 @@ pub fn main() -> u8 {
         Command::Run(options) => run::run(&options),
         Command::Tree(options) => report::tree(&options),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut std::io::stdout());
-            0
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut text);
+            print(&String::from_utf8_lossy(&text))
         }
-        Command::Man => match clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout()) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
+        Command::Man => {
+            let mut text = Vec::new();
+            match clap_mangen::Man::new(Arguments::command()).render(&mut text) {
+                Ok(()) => print(&String::from_utf8_lossy(&text)),
+                Err(_) => 1,
+            }
+        }
     }
+}
+
+/// Prints to stdout; a reader that went away is no panic but a status.
+fn print(text: &str) -> u8 {
+    u8::from(std::io::stdout().write_all(text.as_bytes()).is_err())
 }
 
 /// `MODSPACE_LOG=debug` shows what the runtime does, on stderr.

@@ -39,15 +39,14 @@ pub(super) fn tree(options: &TreeOptions) -> u8 {
         Err(error) => return complain(&error),
     };
     let Some(report) = report else { return status };
+    let mut text = String::new();
     if options.json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => eprintln!("modspace: {error}"),
-        }
+        text = serde_json::to_string_pretty(&report).unwrap_or_else(|error| error.to_string());
+        text.push('\n');
     } else {
-        print(&report, "", "");
+        draw(&mut text, &report, "", "");
     }
-    status
+    super::print(&text).max(status)
 }
 
 fn row(space: &Space, runtime: &Runtime) -> Option<SpaceRow> {
@@ -69,11 +68,11 @@ fn row(space: &Space, runtime: &Runtime) -> Option<SpaceRow> {
     })
 }
 
-fn print(space: &SpaceRow, first: &str, rest: &str) {
+fn draw(text: &mut String, space: &SpaceRow, first: &str, rest: &str) {
     let own = space.modules.iter().filter(|module| module.taken_from.is_none());
     let bytes: u64 = own.clone().filter_map(|module| module.source_bytes).sum();
-    println!(
-        "{first}{} ({} modules, {} of them its own, {} of source)",
+    *text += &format!(
+        "{first}{} ({} modules, {} of them its own, {} of source)\n",
         space.name,
         space.modules.len(),
         own.count(),
@@ -89,12 +88,12 @@ fn print(space: &SpaceRow, first: &str, rest: &str) {
         };
         let size = module.source_bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
         let state = if module.state == "ready" { String::new() } else { format!(" [{}]", module.state) };
-        println!("{rest}{branch}{}{state}  {from}{size}", module.name);
+        *text += &format!("{rest}{branch}{}{state}  {from}{size}\n", module.name);
     }
     for (index, child) in space.children.iter().enumerate() {
         let last = index + 1 == space.children.len();
         let (branch, stem) = if last { ("└── ", "    ") } else { ("├── ", "│   ") };
-        print(child, &format!("{rest}{branch}"), &format!("{rest}{stem}"));
+        draw(text, child, &format!("{rest}{branch}"), &format!("{rest}{stem}"));
     }
 }
 

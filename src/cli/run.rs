@@ -78,10 +78,18 @@ pub(super) fn start(options: &RunOptions, afterwards: impl FnOnce(&Runtime)) -> 
         Target::Manifest(file) => Some(Loaded::read(file)?),
         _ => None,
     };
+    let describes =
+        !options.share.is_empty() || !options.fresh.is_empty() || options.delegation.is_some() || options.root;
+    if let (Target::Manifest(file), true) = (&target, describes) {
+        return Err(Error::Manifest {
+            path: file.display().to_string(),
+            message: "describes its space itself; leave out --share, --fresh, --delegation and --root".to_owned(),
+        });
+    }
     let runtime = runtime(options)?;
     let space = match &manifest {
-        Some(manifest) => manifest.create(&runtime.root())?,
-        None if options.root => runtime.root(),
+        Some(manifest) => prepend(options, &manifest.create(&runtime.root())?)?,
+        None if options.root => prepend(options, &runtime.root())?,
         None => create(options, &target, &runtime)?,
     };
     let input = match target {
@@ -129,8 +137,15 @@ fn create(options: &RunOptions, target: &Target, runtime: &Runtime) -> Result<Sp
     if let Some(delegation) = options.delegation {
         builder = builder.delegation(delegation.into());
     }
-    for entry in options.path.iter() {
-        builder = builder.prepend_path(entry.clone());
-    }
-    builder.create()
+    prepend(options, &builder.create()?)
+}
+
+/// Puts the entries of `--path` in front of the space's `sys.path`, as absolute paths: a program may change the current
+/// directory.
+fn prepend(options: &RunOptions, space: &Space) -> Result<Space, Error> {
+    let absolute = |entry: &String| {
+        std::path::absolute(entry).map_or_else(|_| entry.clone(), |path| path.to_string_lossy().into_owned())
+    };
+    space.prepend_path(options.path.iter().map(absolute))?;
+    Ok(space.clone())
 }

@@ -89,7 +89,7 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
     let parked = Parked::take(generation, vm)?;
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
     let importlib = Arc::new(Importlib { find_spec: dict.get_item("_find_spec", vm)?, dict: dict.clone() });
-    run(MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap>", &dict, vm)?;
+    run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));
 
@@ -156,11 +156,19 @@ pub(crate) fn execute_frozen(
     Ok((module, dict))
 }
 
-/// Runs `source` over `dict`.
-pub(crate) fn run(source: &str, file: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
-    let code = vm
-        .compile(source, rustpython_vm::compiler::Mode::Exec, file)
-        .map_err(|error| error.into_pyexception(vm, Some(source)))?;
+/// Runs `source`, which is part of this program, over `dict`.
+pub(crate) fn run(
+    generation: &Generation,
+    source: &str,
+    file: &str,
+    dict: &PyDictRef,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let hash = *blake3::hash(source.as_bytes()).as_bytes();
+    let code = generation.shared.code.compiled(file, 0, hash, vm, || {
+        let code = vm.compile(source, rustpython_vm::compiler::Mode::Exec, file);
+        code.map_err(|error| error.into_pyexception(vm, Some(source)))
+    })?;
     vm.run_code_obj(code, Scope::new(Some(ArgMapping::from_dict_exact(dict.clone())), dict.clone()))?;
     Ok(())
 }

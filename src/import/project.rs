@@ -94,7 +94,7 @@ pub(crate) fn create(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
         }
     }
     copy_mutable(name, &dict, vm)?;
-    sysview::customise(name, &dict, vm)?;
+    sysview::customise(generation, name, &dict, vm)?;
     Ok(module_over(dict, vm))
 }
 

@@ -124,6 +124,22 @@ impl Space {
         Ok(self.runtime.with(record)?)
     }
 
+    /// Puts entries in front of the space's `sys.path`, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded; [`Error::Python`] when a program made
+    /// something of `sys.path` that is no list.
+    pub fn prepend_path<Entry: Into<String>>(&self, entries: impl IntoIterator<Item = Entry>) -> Result<(), Error> {
+        let entries: Vec<String> = entries.into_iter().map(Into::into).collect();
+        self.enter(|entered| {
+            let path = entered.sys().get_attr("path", entered.vm())?;
+            for entry in entries.into_iter().rev() {
+                entered.vm().call_method(&path, "insert", (0, entry))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Starts describing a child of this space.
     pub fn child(&self) -> SpaceBuilder {
         SpaceBuilder { parent: self.clone(), config: Config::default() }

@@ -19,7 +19,11 @@ pub(crate) mod hooks;
 pub(crate) mod natives;
 pub(crate) mod visible;
 
+use std::sync::Arc;
+
 use rustpython_vm::{PyResult, VirtualMachine, builtins::PyDictRef};
+
+use crate::import::generation::Generation;
 
 /// What a space has registered with native modules. It goes with its generation.
 #[derive(Default)]
@@ -29,10 +33,18 @@ pub(crate) struct State {
 }
 
 /// Adapts the dict of a new projection to its space.
-pub(crate) fn customise(name: &str, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+pub(crate) fn customise(
+    generation: &Arc<Generation>,
+    name: &str,
+    dict: &PyDictRef,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
     match name {
         // Its functions find their state through `sys.modules`.
         "_elementtree" => dict.set_item("_state", natives::new_state("_elementtree", "_state", vm)?, vm),
+        // Programs see the class they know; see `natives::guard_caches`.
+        "functools" => dict.set_item("_lru_cache_wrapper", natives::native_cache(vm)?, vm),
+        "weakref" => visible::own_finalizers(generation, dict, vm),
         _ => Ok(()),
     }
 }

@@ -41,12 +41,14 @@ static THREAD: [PyMethodDef; 3] = [
 
 static IMPORTLIB: [PyMethodDef; 1] = [def("_module_repr", module_repr)];
 
+static CACHE: PyMethodDef = def("_lru_cache_wrapper", make_cache);
 static DISPLAY_HOOK: PyMethodDef = def("displayhook", display_hook);
 static THREAD_MAIN: PyMethodDef = def("thread_main", thread_main);
 
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
     replace("_frozen_importlib", &IMPORTLIB, vm)?;
+    guard_caches(vm)?;
     let sys = hidden::sys_dict(vm);
     let display = function(&DISPLAY_HOOK, "sys", vm);
     sys.set_item("_plain_displayhook", sys.get_item("displayhook", vm)?, vm)?;
@@ -150,6 +152,33 @@ fn module_repr(module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
         }
         _ => original("_frozen_importlib", "_module_repr", vec![module].into(), vm),
     }
+}
+
+/// Makes platform modules use `functools`' Python code for their caches, which all spaces share.
+///
+/// RustPython's native `lru_cache` compares keys, and so runs Python code, while it holds a mutex that other threads wait
+/// for without leaving the interpreter: one thread that collects garbage meanwhile, and none of the three goes on.
+/// (Upstream should look keys up outside the mutex, or wait in `allow_threads`.) Programs' own caches stay native.
+fn guard_caches(vm: &VirtualMachine) -> PyResult<()> {
+    let native = hidden_module("_functools", vm)?.dict();
+    let wrapper = native.get_item("_lru_cache_wrapper", vm)?;
+    native.del_item("_lru_cache_wrapper", vm)?;
+    let functools = hidden_module("functools", vm)?.dict();
+    native.set_item("_lru_cache_wrapper", wrapper.clone(), vm)?;
+    let python = functools.get_item("_lru_cache_wrapper", vm)?;
+    functools.set_item("_plain__lru_cache_wrapper", wrapper.clone(), vm)?;
+    let both = vm.ctx.new_tuple(vec![python, wrapper]);
+    functools.set_item("_lru_cache_wrapper", bind(&CACHE, both, vm), vm)
+}
+
+/// The native class of cached functions.
+pub(crate) fn native_cache(vm: &VirtualMachine) -> PyResult {
+    hidden_module("functools", vm)?.dict().get_item("_plain__lru_cache_wrapper", vm)
+}
+
+fn make_cache(both: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let [python, native] = both.as_slice() else { return Err(vm.new_system_error("a cache without a class")) };
+    if space(vm).is_some() { native.call(args, vm) } else { python.call(args, vm) }
 }
 
 /// The attribute of a native module as a first import makes it, for a space of its own.

@@ -107,6 +107,17 @@ pub(crate) fn stream(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
     hidden::sys_dict(vm).get_item(name, vm)
 }
 
+/// Gives a projection of `weakref` a `finalize` of its own.
+pub(crate) fn own_finalizers(generation: &Arc<Generation>, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    const SOURCE: &str = include_str!("../../spaces/boot/finalize.py");
+    let globals = vm.ctx.new_dict();
+    globals.set_item("__name__", vm.ctx.new_str("weakref").into(), vm)?;
+    globals.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
+    globals.set_item("plain", dict.get_item("finalize", vm)?, vm)?;
+    boot::run(generation, SOURCE, "<frozen weakref.finalize>", &globals, vm)?;
+    dict.set_item("finalize", globals.get_item("finalize", vm)?, vm)
+}
+
 /// Reports an exception that nobody can handle to the space's `sys.unraisablehook`.
 ///
 /// The interpreter imports `sys` for that, with the builtins of the topmost Python frame, which may be another space's
