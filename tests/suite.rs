@@ -10,4 +10,5 @@ mod suite {
     mod python;
     mod readme;
     mod real;
+    mod upstream;
 }

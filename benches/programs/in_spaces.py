@@ -19,6 +19,18 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def four(fresh=()):
+    start = time.perf_counter()
+    ModuleSpace(fresh=fresh).exec(FOUR)
+    return time.perf_counter() - start
+
+
+# In a process that has imported nothing else yet: what the first space takes, and what the second.
+policy = sys.argv[1]
+fresh = ("*",) if policy == "fresh" else ()
+figures["four first"] = four(fresh)
+figures["four second"] = min(four(fresh) for _ in range(8))
+
 def bare(count=200):
     for _ in range(count):
         ModuleSpace().discard()
@@ -33,18 +45,6 @@ figures["bytes"] = (resident() - before) / 1000
 for space in spaces:
     space.discard()
 
-
-def four(fresh=()):
-    start = time.perf_counter()
-    ModuleSpace(fresh=fresh).exec(FOUR)
-    return time.perf_counter() - start
-
-
-# In a process that has imported nothing else yet: what the first space takes, and what the second.
-policy = sys.argv[1]
-fresh = ("*",) if policy == "fresh" else ()
-figures["four first"] = four(fresh)
-figures["four second"] = min(four(fresh) for _ in range(5))
 
 import json
 

@@ -56,8 +56,19 @@ fn closed_import(bound: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyRe
 }
 
 /// Replaces the `__import__` of a space that is being closed.
+///
+/// A space in which no code ever ran leaves no garbage: what made `sys` and `builtins` refer to themselves is taken out.
 pub(crate) fn close(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
-    let modules = generation.sys_dict.get_item_opt("modules", vm)?.unwrap_or_else(|| vm.ctx.new_dict().into());
+    let unused = generation.importlib.load().is_none() && generation.main.get().is_none();
+    let modules = generation.sys_dict.get_item_opt("modules", vm)?.filter(|_| !unused);
+    let modules = modules.unwrap_or_else(|| vm.ctx.new_dict().into());
+    if unused {
+        generation.sys_dict.set_item("modules", modules.clone(), vm)?;
+        let interpreter = vm.builtins.dict();
+        for name in ["exec", "eval"] {
+            generation.builtins_dict.set_item(name, interpreter.get_item(name, vm)?, vm)?;
+        }
+    }
     let bound = vm.ctx.new_tuple(vec![generation.key.clone().into(), modules]);
     generation.builtins_dict.set_item(CLOSED_IMPORT.name, bind_in(&CLOSED_IMPORT, bound, "builtins", vm)?, vm)
 }

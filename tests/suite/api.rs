@@ -202,3 +202,29 @@ fn a_runtime_can_be_shut_down_and_another_started() {
         let _status = runtime.shut_down();
     }
 }
+
+#[test]
+fn platform_modules_are_never_seen_half_loaded() {
+    let runtime = runtime();
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let runtime = runtime.clone();
+            thread::spawn(move || {
+                let space = child(&runtime, &format!("space-{number}"));
+                space
+                    .exec("import typing, inspect, dataclasses; typing.Protocol, inspect.signature, dataclasses.field")
+                    .unwrap();
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_handle_prepends_to_the_path_in_order() {
+    let space = child(&runtime(), "paths");
+    space.prepend_path(["/one", "/two"]).unwrap();
+    assert_eq!(space.eval_repr("__import__('sys').path[:2]").unwrap(), "['/one', '/two']");
+}

@@ -199,3 +199,37 @@ fn the_environment_is_read_as_python_reads_it() {
     assert_eq!(with("PYTHONIOENCODING", "latin-1", "import sys; print(sys.stdout.encoding)"), "latin-1\n");
     assert_eq!(with("PYTHONOPTIMIZE", "1", "assert False; print('on')"), "on\n");
 }
+
+#[test]
+fn a_path_option_is_absolute_and_holds_for_every_kind_of_program() {
+    let program = "import os; os.chdir('/'); import raises_nothing; print(raises_nothing.__name__)";
+    for extra in [&["--path", "tests/fixtures/programs"][..], &["--root", "--path", "tests/fixtures/programs"]] {
+        let mut args = vec!["run"];
+        args.extend(extra);
+        args.extend(["-c", program]);
+        run(&args).succeeded().stdout_is("raises_nothing\n");
+    }
+    run(["run", "--share", "json", "spaces/examples/manifest"]).failed_with(2).stderr_has("describes its space itself");
+}
+
+#[test]
+fn finalizers_run_with_their_own_space() {
+    let program = "\
+import os, modspace
+one, two = (modspace.ModuleSpace(modspace.current()) for _ in range(2))
+for space in (one, two):
+    space.exec('import tempfile; directory = tempfile.TemporaryDirectory()')
+names = [space.ns['directory'].name for space in (one, two)]
+one.discard()
+print([os.path.isdir(name) for name in names])";
+    run(["run", "-c", program]).succeeded().stdout_is("[False, True]\n");
+}
+
+#[test]
+fn a_data_directory_hides_no_package_of_the_parent() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(directory.path().join("json")).expect("a directory");
+    let program =
+        "import modspace, sys; print(modspace.ModuleSpace(path=sys.argv[1:]).import_('json').__file__ is not None)";
+    run(["run", "-c", program, &directory.path().to_string_lossy()]).succeeded().stdout_is("True\n");
+}

@@ -106,3 +106,50 @@ for name in sys.builtin_module_names:
 print('all')";
     run(["run", "-c", program]).succeeded().stdout_has("all");
 }
+
+fn treatment(treatment: Treatment) -> String {
+    format!("{treatment:?}").to_lowercase()
+}
+
+/// `spaces/policies/README.md`, made from the two tables.
+fn page() -> String {
+    use std::fmt::Write;
+    let mut page = String::from(
+        "# Native and platform modules in a space\n\n\
+        Made from `native.toml` and `platform.toml`; a test fails when it differs, and writes it anew when it is run with \
+        `MODSPACE_BLESS=1`.\n\n\
+        A *projection* is a module object of the space's own over functions and types that exist once. What is \
+        **emulated**, the space has for itself; **copied**, it has a copy of; a **hook** is a function that programs assign \
+        and the module calls: the space's own is called; **shared** means one for the whole process; **refused** raises.\n\n\
+        ## Native modules\n\n| module | treatment | process-wide state | what happens |\n| --- | --- | --- | --- |\n",
+    );
+    let cell = |text: &str| text.replace('|', "\\|");
+    for (name, module) in native_modules() {
+        let row = (treatment(module.treatment), cell(&module.state), cell(&module.note));
+        writeln!(page, "| `{name}` | {} | {} | {} |", row.0, row.1, row.2).unwrap();
+        for (attribute, row) in &module.attributes {
+            let note = cell(&row.note);
+            writeln!(page, "| `{name}.{attribute}` | {} | | {note} |", treatment(row.treatment)).unwrap();
+        }
+    }
+    page.push_str("\n## Platform modules\n\n| module | why it is loaded once |\n| --- | --- |\n");
+    for (name, module) in platform_modules() {
+        let why = cell(&module.why);
+        writeln!(page, "| `{name}` | {} ({}) |", why, module.reason).unwrap();
+        for (attribute, row) in &module.attributes {
+            let note = cell(&row.note);
+            writeln!(page, "| `{name}.{attribute}` | {}: {note} |", treatment(row.treatment)).unwrap();
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_about_modules_shows_the_tables() {
+    let file = super::harness::root().join("spaces/policies/README.md");
+    if std::env::var_os("MODSPACE_BLESS").is_some() {
+        std::fs::write(&file, page()).expect("the page is written");
+    }
+    let shown = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(shown == page(), "spaces/policies/README.md is out of date; run this test with MODSPACE_BLESS=1");
+}

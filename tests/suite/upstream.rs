@@ -1,0 +1,62 @@
+//! What RustPython does today and this crate works around. A test that fails here says that a workaround can go.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::harness::root;
+
+/// The plain interpreter of the same build, which `cargo test` builds as an example.
+fn plain() -> Command {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_modspace"));
+    let mut command = Command::new(program.with_file_name("examples").join("plain"));
+    command.current_dir(root()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn prints(program: &str) -> String {
+    let output = plain().args(["-c", program]).output().expect("the plain interpreter starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `vm::code::frozen` gives frozen code the path of its source.
+#[test]
+fn frozen_code_names_its_module_instead_of_a_file() {
+    assert_eq!(prints("import json; print(json.dumps.__code__.co_filename)"), "json\n");
+}
+
+/// `sysview::execution` supplies the builtins of the running space.
+#[test]
+fn exec_supplies_the_interpreters_builtins_instead_of_the_frames() {
+    let program = "\
+names = {'__builtins__': {'exec': exec, 'print': print, 'mark': 1}}
+exec(\"inner = {}\\nexec('x = 1', inner)\\nprint('mark' in inner['__builtins__'])\", names)";
+    assert_eq!(prints(program), "False\n");
+}
+
+/// `sysview::natives::display_hook` keeps `_` out of the interpreter's builtins.
+#[test]
+fn the_display_hook_binds_in_the_interpreters_builtins() {
+    assert_eq!(prints("import sys, builtins; sys.displayhook(5); print(builtins._)"), "5\n5\n");
+}
+
+/// `sysview::natives::guard_caches` keeps the native `lru_cache` out of what spaces share.
+#[test]
+fn the_native_lru_cache_deadlocks_with_a_collection() {
+    let mut command = plain();
+    command.arg("tests/real/upstream/lru_cache_lock.py").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the plain interpreter starts");
+    let give_up = Instant::now() + Duration::from_secs(10);
+    let ended = loop {
+        match child.try_wait().expect("the child can be asked") {
+            Some(_) => break true,
+            None if Instant::now() > give_up => break false,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    child.kill().ok();
+    child.wait().expect("the child ends");
+    assert!(!ended, "lru_cache does not hang any more: natives::guard_caches can go");
+}
