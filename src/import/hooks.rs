@@ -42,7 +42,8 @@ pub(crate) const EXEC_FROZEN: PyMethodDef = def("exec_module", exec_frozen);
 
 fn import(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     match Generation::of_builtins(builtins.dict().as_object()) {
-        Some(generation) => level::import(&generation, args, vm),
+        Some(generation) => level::import(&generation, args, vm)
+            .inspect_err(|error| rustpython_vm::import::remove_importlib_frames(vm, error)),
         // It was closed between the look-up of this function and its call.
         None => Err(vm.new_runtime_error("the space that this code belongs to was closed")),
     }
@@ -245,10 +246,10 @@ fn compile_bytecode(key: Key, args: BytecodeArgs, vm: &VirtualMachine) -> PyResu
 fn validate_timestamp_pyc(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
     let external = level::import_module(&generation, "_frozen_importlib_external", vm)?;
-    let [_, source_mtime, _, name, details] = &*args.args else {
+    let [data, source_mtime, _, name, details] = &*args.args else {
         return external.get_attr("_plain__validate_timestamp_pyc", vm)?.call(args, vm);
     };
-    let (source_mtime, name, details) = (source_mtime.clone(), name.clone(), details.clone());
+    let (data, source_mtime, name, details) = (data.clone(), source_mtime.clone(), name.clone(), details.clone());
     let result = external.get_attr("_plain__validate_timestamp_pyc", vm)?.call(args, vm)?;
     let path = details.get_item("path", vm).ok().and_then(|path| path.downcast::<PyStr>().ok());
     let written = path
@@ -258,11 +259,20 @@ fn validate_timestamp_pyc(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyRe
     let changed = source_mtime.downcast_ref::<PyInt>().and_then(|mtime| mtime.try_to_primitive::<u64>(vm).ok());
     if let (Some(written), Some(changed)) = (written, changed)
         && written <= changed
+        // A file that holds no code is not stale but broken, which the caller is about to say.
+        && holds_code(&external, &data, vm)
     {
         let message = format!("bytecode may be stale for {}", name.repr(vm)?.to_string_lossy());
         return Err(vm.new_import_error(message, vm.ctx.new_str("")));
     }
     Ok(result)
+}
+
+/// Whether the body of a bytecode file can be read.
+fn holds_code(external: &PyObjectRef, data: &PyObjectRef, vm: &VirtualMachine) -> bool {
+    let Some(body) = bytes_of(data, vm).and_then(|bytes| bytes.get(16..).map(<[u8]>::to_vec)) else { return false };
+    let read = external.get_attr("_plain__compile_bytecode", vm);
+    read.and_then(|read| read.call((vm.ctx.new_bytes(body),), vm)).is_ok()
 }
 
 fn frozen_importer(generation: &Arc<Generation>, method: &'static str, vm: &VirtualMachine) -> PyResult {

@@ -12,7 +12,7 @@ use rustpython_vm::{
 use crate::{
     import::{
         boot,
-        generation::Generation,
+        generation::{Generation, Shared},
         key::SpaceKey,
         owner::{self, Owner},
         policy,
@@ -112,11 +112,13 @@ fn get_frozen_object(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
         [name] => name.downcast_ref::<PyStr>().and_then(|name| name.to_str()),
         _ => None,
     };
-    match (name, space(vm)) {
-        (None, _) => original("_imp", "get_frozen_object", args, vm),
-        // The hidden interpreter executes a module once.
-        (Some(name), None) => code::frozen(name, vm).map(Into::into),
-        (Some(name), Some(generation)) => generation.shared.code.frozen(name, vm).map(Into::into),
+    match name {
+        None => original("_imp", "get_frozen_object", args, vm),
+        Some(name) => match Shared::of(vm) {
+            Some(shared) => shared.code.frozen(name, vm).map(Into::into),
+            // While the runtime starts.
+            None => code::frozen(name, vm).map(Into::into),
+        },
     }
 }
 
