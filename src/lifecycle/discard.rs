@@ -60,7 +60,7 @@ pub(crate) fn discard(
 }
 
 /// Takes `node` out of the tree; imports see a closed space from here on. Of two threads that close it, one does.
-pub(super) fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) {
+fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) {
     let Some(generation) = node.generation.swap(None) else { return };
     generation.withdraw();
     let removed = shared.tree.write().remove(node.id);

@@ -3,9 +3,8 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use rustpython_vm::{PyResult, VirtualMachine};
+use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDict};
 
-use super::discard::close;
 use crate::{
     error::Error,
     import::{
@@ -53,9 +52,11 @@ pub(crate) fn run_program(
 pub(crate) fn shut_down(runtime: &Runtime, status: Status) -> u8 {
     let flushed = runtime.with(|vm| end_spaces(runtime, vm));
     let status = if status.0 == 0 && !flushed { FLUSH_FAILED } else { status.0 };
-    // The table of generations holds Python objects: they go while the interpreter can still finalise them.
-    runtime.with(|vm| close_all(runtime, vm));
+    if let Err(error) = runtime.with(|vm| hand_over_modules(runtime, vm)) {
+        runtime.with(|vm| vm.print_exception(&error));
+    }
     let finalised = runtime.take_interpreter().map_or(0, |interpreter| interpreter.finalize(None));
+    close_all(runtime);
     let status = if status == 0 { finalised } else { status };
     // As the C library's exit(): the low eight bits.
     (status & 0xff) as u8
@@ -80,14 +81,40 @@ fn end_spaces(runtime: &Runtime, vm: &VirtualMachine) -> bool {
     flushed
 }
 
-/// Takes every space out of the tree; their handles give errors from now on.
-fn close_all(runtime: &Runtime, vm: &VirtualMachine) {
-    let shared = runtime.shared();
-    let nodes: Vec<_> = shared.tree.read().values().cloned().collect();
-    for node in nodes.iter().rev() {
-        if node.parent.is_some() {
-            close(shared, node, vm);
+/// Puts the modules of all spaces into the root's `sys.modules`, which is what the interpreter finalises
+/// (`finalize_modules` in CPython's `Python/pylifecycle.c`): after daemon threads were stopped it lets go of the modules,
+/// collects, and empties the dicts of those that something still holds, the youngest first.
+fn hand_over_modules(runtime: &Runtime, vm: &VirtualMachine) -> PyResult<()> {
+    let as_dict = |modules: PyObjectRef| modules.downcast::<PyDict>();
+    let nodes: Vec<_> = runtime.shared().tree.read().values().cloned().collect();
+    let mut generations = nodes.iter().filter_map(|node| node.current());
+    let Some(Ok(all)) = generations.next().map(|root| root.modules(vm).map(as_dict)).transpose()? else {
+        return Ok(());
+    };
+    // Finalizers still print.
+    for name in ["sys", "builtins"] {
+        if all.contains_key(name, vm) {
+            all.del_item(name, vm)?;
         }
+    }
+    for generation in generations {
+        let Ok(modules) = as_dict(generation.modules(vm)?) else { continue };
+        for (name, module) in modules.clone() {
+            let name = name.str(vm)?.to_string_lossy().into_owned();
+            if !matches!(&*name, "sys" | "builtins") && generation.table.taken_from(&name).is_none() {
+                all.set_item(&*vm.ctx.new_str(format!("{name} of {}", generation.serial)), module, vm)?;
+            }
+        }
+        modules.clear();
+    }
+    Ok(())
+}
+
+/// Takes every space out of the tree; their handles give errors from now on.
+fn close_all(runtime: &Runtime) {
+    let nodes: Vec<_> = runtime.shared().tree.write().drain().map(|(_, node)| node).collect();
+    for generation in nodes.iter().filter_map(|node| node.generation.swap(None)) {
+        generation.withdraw();
     }
 }
 

@@ -134,6 +134,30 @@ print('end')";
 }
 
 #[test]
+fn what_the_modules_hold_is_finalised_at_the_end() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("written.txt");
+    let program = "\
+import sys, modspace
+class Noisy:
+    def __init__(self, name): self.name = name
+    def __del__(self): print('gone:', self.name)
+plain = Noisy('a global')
+ring = [Noisy('in a cycle')]; ring.append(ring)
+child = modspace.ModuleSpace(modspace.current())
+child.ns['noisy'] = Noisy('in a child')
+file = open(sys.argv[1], 'w'); file.write('kept')
+print('end')";
+    let run = run(["run", "-c", program, &file.to_string_lossy()]).succeeded();
+    let mut lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.remove(0), "end");
+    lines.sort_unstable();
+    assert_eq!(lines, ["gone: a global", "gone: in a child", "gone: in a cycle"], "{}", run.stderr);
+    assert_eq!(run.stderr, "");
+    assert_eq!(std::fs::read_to_string(&file).expect("the file was written"), "kept");
+}
+
+#[test]
 fn threads_are_joined_before_the_end() {
     let program = "\
 import threading, time, atexit
