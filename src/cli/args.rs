@@ -1,6 +1,6 @@
 //! The command line's options.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -152,4 +152,36 @@ pub(super) struct TreeOptions {
 
     #[command(flatten)]
     pub(super) run: RunOptions,
+}
+
+/// Puts `--` behind `-m MODULE` and `-c CODE`, after which, as with `python`, everything is the program's: `-m pytest -h`
+/// is pytest's help.
+pub(super) fn separate(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    /// Options of `run` and `tree` that take the next argument.
+    const WITH_VALUE: [&str; 5] = ["--path", "--share", "--fresh", "--delegation", "-W"];
+    let mut separated: Vec<OsString> = Vec::new();
+    let mut args = args.peekable();
+    let takes_program = |seen: &[OsString]| seen.get(1).is_some_and(|command| command == "run" || command == "tree");
+    while let Some(arg) = args.next() {
+        let text = arg.to_string_lossy().into_owned();
+        separated.push(arg);
+        if !takes_program(&separated) || separated.len() == 2 {
+            continue;
+        }
+        if text == "-m" || text == "-c" {
+            separated.extend(args.next());
+            if args.peek().is_some_and(|next| next != "--") {
+                separated.push("--".into());
+            }
+            break;
+        }
+        if WITH_VALUE.contains(&text.as_str()) {
+            separated.extend(args.next());
+        } else if text == "-" || !text.starts_with('-') {
+            // The program itself: clap takes everything behind it.
+            break;
+        }
+    }
+    separated.extend(args);
+    separated
 }

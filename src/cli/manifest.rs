@@ -59,6 +59,9 @@ impl Loaded {
             None => Err(loaded.fail("has no entry; add a line such as entry = \"main.py\"")),
             Some("") => Err(loaded.fail("entry is empty; name a script or a module")),
             Some(entry) if entry.contains('\0') => Err(loaded.fail("entry holds a null character")),
+            Some(entry) if entry.ends_with(".py") && !loaded.directory.join(entry).exists() => {
+                Err(loaded.fail(format!("entry names {entry:?}, which is not there")))
+            }
             Some(_) => Ok(loaded),
         }
     }

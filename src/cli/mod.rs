@@ -16,7 +16,7 @@ use args::{Arguments, Command};
 pub fn main() -> u8 {
     init_tracing();
     crate::vm::panic::report_only_uncaught();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(args::separate(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version go to stdout and succeed; a wrong command line is status 2, as everywhere.

@@ -1,6 +1,9 @@
 //! `modspace run`.
 
-use std::{io::Read, path::Path};
+use std::{
+    io::{Read, Write},
+    path::Path,
+};
 
 use super::{
     args::{RunOptions, Target},
@@ -21,10 +24,12 @@ pub(super) fn run(options: &RunOptions) -> u8 {
 
 /// Prints an error of the command line itself.
 pub(super) fn complain(error: &Error) -> u8 {
-    match error {
-        Error::Python(error) => eprint!("{}", error.traceback),
-        error => eprintln!("modspace: {error}"),
-    }
+    let text = match error {
+        Error::Python(error) => error.traceback.clone(),
+        error => format!("modspace: {error}\n"),
+    };
+    // There is nowhere left to say that stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
     USAGE
 }
 

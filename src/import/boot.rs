@@ -11,7 +11,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
     PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyModule},
+    builtins::{PyDict, PyDictRef, PyModule},
     function::{ArgMapping, PyMethodDef},
     scope::Scope,
     vm::resolve_frozen_alias,
@@ -87,6 +87,12 @@ pub(crate) fn importlib(generation: &Arc<Generation>, vm: &VirtualMachine) -> Py
 fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let _span = tracing::debug_span!("boot", space = generation.name()).entered();
     let parked = Parked::take(generation, vm)?;
+    let made = assemble(generation, vm);
+    parked.restore(generation, made.is_ok(), vm)?;
+    made
+}
+
+fn assemble(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
     let importlib = Arc::new(Importlib { find_spec: dict.get_item("_find_spec", vm)?, dict: dict.clone() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
@@ -120,7 +126,6 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
     let path_hooks = generation.sys_dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;
-    parked.restore(generation, vm)?;
     Ok(importlib)
 }
 
@@ -199,20 +204,24 @@ impl Parked {
         Ok(parked)
     }
 
-    fn restore(self, generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
-        let made: PyDictRef = generation
-            .modules(vm)?
-            .downcast()
-            .map_err(|_| vm.new_type_error("sys.modules was replaced while the import system was made"))?;
-        for (name, module) in made {
-            if self.modules.get_item(&*name, vm).is_err() {
-                self.modules.set_item(&*name, module, vm)?;
+    /// Puts back what was the program's, and, when the import system was made, leaves its modules and finders beside it.
+    fn restore(self, generation: &Generation, made: bool, vm: &VirtualMachine) -> PyResult<()> {
+        let modules = generation.modules(vm)?.downcast::<PyDict>();
+        if let (true, Ok(modules)) = (made, modules) {
+            for (name, module) in modules {
+                if self.modules.get_item(&*name, vm).is_err() {
+                    self.modules.set_item(&*name, module, vm)?;
+                }
             }
         }
         generation.sys_dict.set_item("modules", self.modules, vm)?;
         for (name, value) in self.lists {
-            if let Some(value) = value {
-                generation.sys_dict.set_item(name, value, vm)?;
+            match value {
+                Some(value) => generation.sys_dict.set_item(name, value, vm)?,
+                None if !made && generation.sys_dict.contains_key(name, vm) => {
+                    generation.sys_dict.del_item(name, vm)?
+                }
+                None => {}
             }
         }
         Ok(())

@@ -69,7 +69,8 @@ pub(crate) fn find(
         // The package first, before the lock of the submodule is taken: a package that imports its own submodule takes
         // the two locks in that order, too.
         if let Some((package, _)) = text.rsplit_once('.') {
-            if find(generation, &vm.ctx.new_str(package), vm)?.is_none() {
+            let package = vm.ctx.new_str(package);
+            if vm.with_recursion("importing a package", || find(generation, &package, vm))?.is_none() {
                 return Ok(None);
             }
             if generation.loaded(name, vm)?.is_some() {
@@ -80,12 +81,12 @@ pub(crate) fn find(
             continue;
         }
         return match order(generation, text, vm)? {
-            Order::Own => own(generation, &importlib, name, text, Accept::Anything, vm),
+            Order::Own => own_only(generation, &importlib, name, text, vm),
             Order::Parent => parent(generation, name, text, vm),
             Order::OwnThenParent => own_then_parent(generation, &importlib, name, text, vm),
             Order::ParentThenOwn => match parent(generation, name, text, vm)? {
                 Some(module) => Ok(Some(module)),
-                None => own(generation, &importlib, name, text, Accept::Anything, vm),
+                None => own_only(generation, &importlib, name, text, vm),
             },
         };
     }
@@ -112,16 +113,16 @@ pub(crate) fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachin
     })
 }
 
-/// Which finds count.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accept {
-    Anything,
-    /// Not a directory without an `__init__`, which on one path gives way to a regular package further on (PEP 420).
-    NoNamespace,
+/// What the space's own finders made of a name.
+enum Own {
+    Loaded(PyObjectRef),
+    /// They found a directory without an `__init__`, and nothing was loaded.
+    Namespace,
+    Nothing,
 }
 
-/// The space's own finders, then the parent. As on a single `sys.path`, a regular module of the parent goes before an
-/// own namespace package: a data directory that happens to be called `yaml` hides nothing.
+/// The space's own finders, then the parent. As on a single `sys.path` (PEP 420), a regular module of the parent goes
+/// before an own namespace package: a data directory that happens to be called `yaml` hides nothing.
 fn own_then_parent(
     generation: &Arc<Generation>,
     importlib: &Importlib,
@@ -129,21 +130,35 @@ fn own_then_parent(
     text: &str,
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
-    if let Some(module) = own(generation, importlib, name, text, Accept::NoNamespace, vm)? {
-        return Ok(Some(module));
-    }
+    let own = match load(generation, importlib, name, text, false, vm)? {
+        Own::Loaded(module) => return Ok(Some(module)),
+        own => own,
+    };
     let theirs = match generation.parent() {
-        Some(parent) => find(&parent, name, vm)?,
+        Some(parent) => find_above(&parent, name, vm)?.map(|module| (parent, module)),
         None => None,
     };
-    if let Some(theirs) = theirs
-        && !is_namespace(&theirs, vm)?
-    {
-        return parent(generation, name, text, vm);
+    match (own, theirs) {
+        (Own::Namespace, Some((_, module))) if is_namespace(&module, vm)? => {
+            own_only(generation, importlib, name, text, vm)
+        }
+        (Own::Namespace, None) => own_only(generation, importlib, name, text, vm),
+        (_, Some((parent, module))) => adopt(generation, &parent, name, text, module, vm).map(Some),
+        (_, None) => Ok(None),
     }
-    match own(generation, importlib, name, text, Accept::Anything, vm)? {
-        Some(module) => Ok(Some(module)),
-        None => parent(generation, name, text, vm),
+}
+
+/// The space's own finders alone; `None` when they find nothing.
+fn own_only(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    text: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
+    match load(generation, importlib, name, text, true, vm)? {
+        Own::Loaded(module) => Ok(Some(module)),
+        Own::Namespace | Own::Nothing => Ok(None),
     }
 }
 
@@ -154,21 +169,20 @@ fn is_namespace(module: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
     Ok(no_file && path.is_some_and(|path| &*path.class().name() == "_NamespacePath"))
 }
 
-/// Loads `name` with the space's own finders; `None` when they do not find it.
-fn own(
+/// Loads `name` with the space's own finders, under the module's lock.
+fn load(
     generation: &Arc<Generation>,
     importlib: &Importlib,
     name: &Py<PyStr>,
     text: &str,
-    accept: Accept,
+    namespaces: bool,
     vm: &VirtualMachine,
-) -> PyResult<Option<PyObjectRef>> {
+) -> PyResult<Own> {
     let lock = locks::acquire(LockKey::new(generation.serial, text), vm)?;
-    let loaded = generation.loaded(name, vm)?;
-    match (lock, loaded) {
-        (_, Some(module)) if !vm.is_none(&module) => Ok(Some(module)),
+    match (lock, generation.loaded(name, vm)?) {
+        (_, Some(module)) if !vm.is_none(&module) => Ok(Own::Loaded(module)),
         (_, Some(_)) => Err(halted(name, vm)),
-        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, accept, vm),
+        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, namespaces, vm),
         (Acquired::Deadlock, None) => Err(deadlock(importlib, generation, text, vm)),
     }
 }
@@ -220,27 +234,39 @@ fn load_own(
     importlib: &Importlib,
     name: &Py<PyStr>,
     text: &str,
-    accept: Accept,
+    namespaces: bool,
     vm: &VirtualMachine,
-) -> PyResult<Option<PyObjectRef>> {
+) -> PyResult<Own> {
     let package = match text.rsplit_once('.') {
         Some((package, child)) => Some(Package::of(generation, package, child, name, vm)?),
         None => None,
     };
     if let Some(module) = generation.loaded(name, vm)? {
-        return Ok(Some(module));
+        return Ok(Own::Loaded(module));
     }
     let path = package.as_ref().map_or_else(|| vm.ctx.none(), |package| package.path.clone());
     let spec = importlib.find_spec.call((name.to_owned(), path), vm)?;
-    if vm.is_none(&spec) || accept == Accept::NoNamespace && is_namespace_spec(&spec, vm)? {
-        return Ok(None);
+    if vm.is_none(&spec) {
+        return Ok(Own::Nothing);
+    }
+    if !namespaces && is_namespace_spec(&spec, vm)? {
+        return Ok(Own::Namespace);
     }
     let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     tracing::trace!(space = generation.name(), module = text, "imported");
     if let Some(package) = package {
         package.bind(generation, importlib, &module, vm)?;
     }
-    Ok(Some(module))
+    Ok(Own::Loaded(module))
+}
+
+/// The hash of a regular file. An origin may be anything, a pipe among it.
+fn hash_of_file(file: &str, vm: &VirtualMachine) -> Option<[u8; 32]> {
+    let bytes = vm.allow_threads(|| {
+        let is_file = std::fs::metadata(file).is_ok_and(|file| file.is_file());
+        is_file.then(|| std::fs::read(file).ok()).flatten()
+    });
+    bytes.map(|bytes| *blake3::hash(&bytes).as_bytes())
 }
 
 /// Whether `spec` is that of a namespace package: nothing to execute, only places to look in.
@@ -268,7 +294,7 @@ pub(crate) fn tracked(
     let result = load();
     let loading = LOADING.with_borrow_mut(Vec::pop);
     if let Some(Loading { file, hash }) = loading
-        && let Some(hash) = hash.or_else(|| std::fs::read(file?).ok().map(|bytes| *blake3::hash(&bytes).as_bytes()))
+        && let Some(hash) = hash.or_else(|| hash_of_file(&file?, vm))
     {
         generation.table.set_source_hash(name, hash);
     }
@@ -351,10 +377,29 @@ fn parent(
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
     let Some(parent) = generation.parent() else { return Ok(None) };
-    let Some(module) = find(&parent, name, vm)? else { return Ok(None) };
+    match find_above(&parent, name, vm)? {
+        Some(module) => adopt(generation, &parent, name, text, module, vm).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// [`find`] in a parent; a chain of spaces is as deep as somebody made it.
+fn find_above(parent: &Arc<Generation>, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    vm.with_recursion("importing from a parent space", || find(parent, name, vm))
+}
+
+/// Enters a module of the parent into the space's `sys.modules`.
+fn adopt(
+    generation: &Generation,
+    parent: &Generation,
+    name: &Py<PyStr>,
+    text: &str,
+    module: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
     // Another thread, or the module itself, may have set something here meanwhile: that stands.
     if let Some(present) = generation.loaded(name, vm)? {
-        return Ok(Some(present));
+        return Ok(present);
     }
     generation.modules(vm)?.set_item(name, module.clone(), vm)?;
     generation.table.taken(text, parent.id(), parent.table.get(text));
@@ -364,7 +409,7 @@ fn parent(
     {
         package.set_attr(&vm.ctx.new_str(child), module.clone(), vm)?;
     }
-    Ok(Some(module))
+    Ok(module)
 }
 
 /// Whether the module's code is running for the first time (`__spec__._initializing`).

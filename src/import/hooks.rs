@@ -1,6 +1,6 @@
 //! The native functions that stand in a space's importlib; see [`super::boot`].
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustpython_vm::{
@@ -187,6 +187,10 @@ fn bytes_of(object: &PyObjectRef, vm: &VirtualMachine) -> Option<Vec<u8>> {
 fn compile(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
     let compile = generation.builtins_dict.get_item("compile", vm)?;
+    // A program's own `compile` makes what it likes of its sources, for its own space.
+    if !compile.is(&vm.builtins.dict().get_item("compile", vm)?) {
+        return compile.call(args, vm);
+    }
     let [data, file, ..] = &*args.args else { return compile.call(args, vm) };
     let (Some(source), Some(file)) = (bytes_of(data, vm), file.downcast_ref::<PyStr>()) else {
         return compile.call(args, vm);
@@ -240,25 +244,20 @@ fn compile_bytecode(key: Key, args: BytecodeArgs, vm: &VirtualMachine) -> PyResu
     code.map(Into::into)
 }
 
-/// `_validate_timestamp_pyc`: refuses, besides what CPython refuses, a bytecode file that is not younger than the
-/// second in which its source was written. Within that second the source may have changed again, to the same size,
-/// and the two could not be told apart.
+/// `_validate_timestamp_pyc`: refuses, besides what CPython refuses, a bytecode file that was not written after the last
+/// change of its source's inode. The time stamp in it has a resolution of a second, and can be set back.
 fn validate_timestamp_pyc(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
     let external = level::import_module(&generation, "_frozen_importlib_external", vm)?;
-    let [data, source_mtime, _, name, details] = &*args.args else {
-        return external.get_attr("_plain__validate_timestamp_pyc", vm)?.call(args, vm);
-    };
-    let (data, source_mtime, name, details) = (data.clone(), source_mtime.clone(), name.clone(), details.clone());
-    let result = external.get_attr("_plain__validate_timestamp_pyc", vm)?.call(args, vm)?;
-    let path = details.get_item("path", vm).ok().and_then(|path| path.downcast::<PyStr>().ok());
-    let written = path
-        .and_then(|path| std::fs::metadata(&*path.to_string_lossy()).ok()?.modified().ok())
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map(|since| since.as_secs());
-    let changed = source_mtime.downcast_ref::<PyInt>().and_then(|mtime| mtime.try_to_primitive::<u64>(vm).ok());
-    if let (Some(written), Some(changed)) = (written, changed)
-        && written <= changed
+    let plain = external.get_attr("_plain__validate_timestamp_pyc", vm)?;
+    let [data, _, _, name, details] = &*args.args else { return plain.call(args, vm) };
+    let (data, name, details) = (data.clone(), name.clone(), details.clone());
+    let result = plain.call(args, vm)?;
+    let Ok(bytecode) = details.get_item("path", vm) else { return Ok(result) };
+    let source = external.get_attr("source_from_cache", vm)?.call((bytecode.clone(),), vm);
+    let text = |path: PyObjectRef| path.downcast_ref::<PyStr>().map(|path| path.to_string_lossy().into_owned());
+    if let (Some(bytecode), Some(source)) = (text(bytecode), source.ok().and_then(text))
+        && changed_since(&source, &bytecode)
         // A file that holds no code is not stale but broken, which the caller is about to say.
         && holds_code(&external, &data, vm)
     {
@@ -266,6 +265,21 @@ fn validate_timestamp_pyc(key: Key, args: FuncArgs, vm: &VirtualMachine) -> PyRe
         return Err(vm.new_import_error(message, vm.ctx.new_str("")));
     }
     Ok(result)
+}
+
+/// Whether the file `source` may have been changed since `written` was. Both clocks are the file system's, so an equal
+/// time is a doubt.
+fn changed_since(source: &str, written: &str) -> bool {
+    let (Ok(source), Ok(written)) = (std::fs::metadata(source), std::fs::metadata(written)) else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (source.ctime(), source.ctime_nsec()) >= (written.mtime(), written.mtime_nsec())
+    }
+    #[cfg(not(unix))]
+    {
+        matches!((source.modified(), written.modified()), (Ok(source), Ok(written)) if source >= written)
+    }
 }
 
 /// Whether the body of a bytecode file can be read.

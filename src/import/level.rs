@@ -68,7 +68,8 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
         }
         _ => find::find_and_load(generation, &absolute, vm)?,
     };
-    record(&loaded.home, &absolute, globals, fromlist, vm);
+    let statement = Statement { name, level: args.level, fromlist };
+    record(&loaded.home, &absolute, globals, &statement, vm);
     match fromlist {
         Some(fromlist) => {
             // Only a package can have submodules to import.
@@ -173,6 +174,7 @@ fn first_package(
     let cut = absolute.len() - (name.len() - dot);
     let first = vm.ctx.new_str(&absolute[..cut]);
     match loaded.home.loaded(&first, vm)? {
+        Some(module) if vm.is_none(&module) => find::find_and_load(&loaded.home, &first, vm).map(|found| found.module),
         Some(module) => Ok(module),
         None if level == 0 => find::find_and_load(&loaded.home, &first, vm).map(|found| found.module),
         None => {
@@ -270,17 +272,30 @@ fn warn(
     vm.call_method(&warnings, "warn", (message, category.to_owned())).map(drop)
 }
 
+/// An import statement, as its code has it.
+struct Statement<'args> {
+    name: &'args Py<PyStr>,
+    level: i32,
+    fromlist: Option<&'args PyObjectRef>,
+}
+
 /// Notes in the module table who imports what, once for each import statement.
 fn record(
     generation: &Generation,
     name: &Py<PyStr>,
     globals: Option<&PyObject>,
-    fromlist: Option<&PyObjectRef>,
+    statement: &Statement<'_>,
     vm: &VirtualMachine,
 ) {
+    let fromlist = statement.fromlist;
     let Some(globals) = globals.and_then(|globals| globals.downcast_ref::<PyDict>()) else { return };
     let Ok(Some(importer)) = globals.get_item_opt(identifier!(vm, __name__), vm) else { return };
-    let site = ImportSite { importer, module: name.to_owned().into(), names: fromlist.cloned() };
+    let site = ImportSite {
+        importer,
+        name: statement.name.to_owned().into(),
+        level: statement.level,
+        names: fromlist.cloned(),
+    };
     if !generation.table.is_new_site(&site, vm) {
         return;
     }

@@ -88,21 +88,24 @@ impl ModuleRecord {
 /// hold nothing alive.
 pub(crate) struct ImportSite {
     pub(crate) importer: PyObjectRef,
-    pub(crate) module: PyObjectRef,
+    pub(crate) name: PyObjectRef,
+    pub(crate) level: i32,
     pub(crate) names: Option<PyObjectRef>,
 }
 
+type SiteKey = (usize, usize, usize, i32);
+
 impl ImportSite {
-    fn key(&self) -> (usize, usize, usize) {
+    fn key(&self) -> SiteKey {
         let address = |object: &PyObjectRef| std::ptr::from_ref::<PyObject>(object).addr();
-        (address(&self.importer), address(&self.module), self.names.as_ref().map_or(0, address))
+        (address(&self.importer), address(&self.name), self.names.as_ref().map_or(0, address), self.level)
     }
 
     /// Whether the parts are what they should be, and not of classes that a program derived.
     fn is_plain(&self, vm: &VirtualMachine) -> bool {
         let is_string = |object: &PyObjectRef| object.class().is(vm.ctx.types.str_type);
         is_string(&self.importer)
-            && is_string(&self.module)
+            && is_string(&self.name)
             && self.names.as_ref().is_none_or(|names| {
                 names.class().is(vm.ctx.types.tuple_type)
                     && names.downcast_ref::<PyTuple>().is_some_and(|names| names.iter().all(is_string))
@@ -110,7 +113,7 @@ impl ImportSite {
     }
 
     fn parts(&self) -> [Option<PyObjectRef>; 3] {
-        [Some(self.importer.clone()), Some(self.module.clone()), self.names.clone()]
+        [Some(self.importer.clone()), Some(self.name.clone()), self.names.clone()]
     }
 }
 
@@ -121,7 +124,7 @@ const MAX_SITES: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct ModuleTable {
     records: DashMap<String, ModuleRecord>,
-    sites: DashMap<(usize, usize, usize), [Option<PyObjectRef>; 3], FxBuildHasher>,
+    sites: DashMap<SiteKey, [Option<PyObjectRef>; 3], FxBuildHasher>,
 }
 
 impl ModuleTable {

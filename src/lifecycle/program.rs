@@ -34,17 +34,18 @@ pub(crate) fn run_program(
     space: &Space,
     body: impl FnOnce(&Arc<Generation>, &VirtualMachine) -> PyResult<()>,
 ) -> Result<Status, Error> {
-    let generation = space.generation()?;
-    Ok(space.runtime.with(|vm| {
-        owner::enter(Owner::Space(Arc::clone(&generation)), || {
+    space.runtime.with(|vm| {
+        let generation = space.generation()?;
+        Ok(owner::enter(Owner::Space(Arc::clone(&generation)), || {
             let result = panic::catch(vm, || context::enter(Arc::clone(&generation), vm, || body(&generation, vm)));
             visible::flush(&generation, vm);
             Status(match result {
                 Ok(()) => 0,
-                Err(error) => vm.handle_exit_exception(error),
+                // Reporting runs `sys.excepthook`.
+                Err(error) => panic::catch(vm, || Ok(vm.handle_exit_exception(error))).unwrap_or(1),
             })
-        })
-    }))
+        }))
+    })
 }
 
 /// Ends the runtime: joins threads, ends the spaces leaves first, each with its `atexit` callbacks, then finalises the

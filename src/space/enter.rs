@@ -94,8 +94,9 @@ impl Space {
     /// # Ok::<(), modspace::Error>(())
     /// ```
     pub fn enter<R>(&self, body: impl FnOnce(Entered<'_>) -> PyResult<R>) -> Result<R, Error> {
-        let generation = self.generation()?;
         self.runtime.with(|vm| {
+            // Taken and dropped inside the interpreter: it may be the last reference by the end.
+            let generation = self.generation()?;
             let entered = Entered { vm, generation: &generation };
             let run = || panic::catch(vm, || body(entered));
             context::enter(Arc::clone(&generation), vm, run)

@@ -10,8 +10,6 @@ pub use runtime::{Runtime, RuntimeBuilder};
 
 use std::sync::Arc;
 
-use rustpython_vm::VirtualMachine;
-
 use crate::{
     error::Error,
     import::{
@@ -108,9 +106,10 @@ impl Space {
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded.
     pub fn modules(&self) -> Result<Vec<(String, ModuleRecord)>, Error> {
-        let generation = self.generation()?;
-        let records = |vm: &VirtualMachine| generation.records(vm).map_err(|error| enter::to_python_error(&error, vm));
-        Ok(self.runtime.with(records)?)
+        self.runtime.with(|vm| {
+            let records = self.generation()?.records(vm);
+            Ok(records.map_err(|error| enter::to_python_error(&error, vm))?)
+        })
     }
 
     /// What the space knows of the module `name`; `None` when it has not met it.
@@ -118,10 +117,10 @@ impl Space {
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded.
     pub fn module(&self, name: &str) -> Result<Option<ModuleRecord>, Error> {
-        let generation = self.generation()?;
-        let record =
-            |vm: &VirtualMachine| generation.record(name, vm).map_err(|error| enter::to_python_error(&error, vm));
-        Ok(self.runtime.with(record)?)
+        self.runtime.with(|vm| {
+            let record = self.generation()?.record(name, vm);
+            Ok(record.map_err(|error| enter::to_python_error(&error, vm))?)
+        })
     }
 
     /// Puts entries in front of the space's `sys.path`, in their order.
@@ -168,7 +167,7 @@ impl SpaceBuilder {
         self
     }
 
-    /// Puts an entry in front of the `sys.path` described so far.
+    /// Puts an entry in front of the `sys.path` described, behind those prepended before.
     pub fn prepend_path(mut self, entry: impl Into<String>) -> Self {
         self.config.prepend.push(entry.into());
         self

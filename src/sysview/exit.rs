@@ -11,7 +11,10 @@ use rustpython_vm::{
 use super::visible;
 use crate::{
     import::{generation::Generation, owner, project::hidden_module},
-    vm::native::{def, function},
+    vm::{
+        native::{def, function},
+        panic,
+    },
 };
 
 type Callback = Arc<(PyObjectRef, FuncArgs)>;
@@ -88,7 +91,7 @@ pub(crate) fn run(generation: &Arc<Generation>, vm: &VirtualMachine) {
     loop {
         let Some(callback) = generation.state.exit.0.lock().pop() else { return };
         let (function, args) = &*callback;
-        if let Err(error) = function.call(args.clone(), vm) {
+        if let Err(error) = panic::catch(vm, || function.call(args.clone(), vm)) {
             let shown = function.repr(vm).map_or_else(|_| "?".to_owned(), |repr| repr.to_string_lossy().into_owned());
             let message = format!("Exception ignored in atexit callback {shown}");
             visible::unraisable(generation, error, message, vm.ctx.none(), vm);

@@ -26,8 +26,10 @@ pub(crate) fn report_only_uncaught() {
 
 /// Runs `body`; a panic in it becomes a Python `SystemError` that carries the panic's message.
 ///
-/// After a panic the thread's Python stack is cut back to where it was. What the unwound native code was doing to the
-/// objects it held is lost, as after a failed assertion in CPython; every other space goes on.
+/// After a panic the thread's Python stack is cut back to where it was, and every other space goes on. What the unwound
+/// native code was doing to the objects it held is lost, as after a failed assertion in CPython. A *frame object* of an
+/// unwound frame, taken with `sys._getframe()` before the panic, must not be used any more: RustPython completes it when
+/// the frame returns, which it never does. (Upstream should do so while unwinding.)
 pub(crate) fn catch<R>(vm: &VirtualMachine, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     struct Caught;
     impl Drop for Caught {
@@ -36,6 +38,7 @@ pub(crate) fn catch<R>(vm: &VirtualMachine, body: impl FnOnce() -> PyResult<R>) 
         }
     }
     let mark = FrameMark::top();
+    let depth = vm.current_recursion_depth();
     CATCHING.set(CATCHING.get() + 1);
     let _caught = Caught;
     // `AssertUnwindSafe`: what the closure touches is the VM, whose stack is repaired below, and Python objects, each
@@ -44,6 +47,9 @@ pub(crate) fn catch<R>(vm: &VirtualMachine, body: impl FnOnce() -> PyResult<R>) 
         Ok(result) => result,
         Err(payload) => {
             mark.restore();
+            // Frames that were unwound stay counted, and the count cannot be set. (Upstream should count from a guard.)
+            let unwound = vm.current_recursion_depth().saturating_sub(depth);
+            vm.recursion_limit.set(vm.recursion_limit.get() + unwound);
             let message = payload
                 .downcast_ref::<&str>()
                 .map(|message| (*message).to_owned())

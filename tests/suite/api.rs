@@ -228,3 +228,53 @@ fn a_handle_prepends_to_the_path_in_order() {
     space.prepend_path(["/one", "/two"]).unwrap();
     assert_eq!(space.eval_repr("__import__('sys').path[:2]").unwrap(), "['/one', '/two']");
 }
+
+#[test]
+fn a_missing_name_asks_each_space_of_a_chain_once() {
+    let runtime = runtime();
+    let finder = "import sys\nclass Finder:\n    asked = 0\n    def find_spec(self, name, path, target=None):\n        \
+                  Finder.asked += name == 'missing'\nsys.meta_path.insert(0, Finder())";
+    runtime.root().exec(finder).unwrap();
+    let mut space = runtime.root();
+    for _ in 0..12 {
+        space = space.child().create().unwrap();
+    }
+    space.import("missing").unwrap_err();
+    assert_eq!(runtime.root().eval_repr("Finder.asked").unwrap(), "1");
+}
+
+#[test]
+fn a_name_of_very_many_parts_is_an_error() {
+    let space = child(&runtime(), "deep");
+    let Err(Error::Python(error)) = space.import(&"a.".repeat(20_000)) else { panic!("it was found") };
+    assert!(["RecursionError", "ModuleNotFoundError"].contains(&error.class.as_str()), "{}", error.class);
+}
+
+#[test]
+fn panics_do_not_use_up_the_recursion_limit() {
+    let space = child(&runtime(), "panics");
+    let source = "import sys, zlib\nsys.modules['zlib'] = object()\ndef f(n):\n    return f(n - 1) if n else zlib.decompress(b'bad')\n\
+                  def d(n):\n    return d(n - 1) if n else 'bottom'";
+    space.exec(source).unwrap();
+    for _ in 0..30 {
+        let Err(Error::Python(error)) = space.exec("f(100)") else { panic!("no exception") };
+        assert_eq!(error.class, "SystemError");
+    }
+    assert_eq!(space.eval_repr("d(500)").unwrap(), "'bottom'");
+}
+
+#[test]
+fn a_space_with_a_compile_of_its_own_changes_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("value.py"), "x = 1\n").unwrap();
+    let runtime = runtime();
+    let space = || runtime.root().child().prepend_path(directory.path().to_string_lossy()).create().unwrap();
+    let (odd, plain) = (space(), space());
+    odd.exec(
+        "import builtins, sys\nsys.dont_write_bytecode = True\nplain = compile\n\
+              builtins.compile = lambda source, *args, **options: plain(b'x = 666', *args, **options)",
+    )
+    .unwrap();
+    assert_eq!(odd.eval_repr("__import__('value').x").unwrap(), "666");
+    assert_eq!(plain.eval_repr("__import__('value').x").unwrap(), "1");
+}

@@ -26,6 +26,14 @@ fn arguments_are_the_programs() {
 }
 
 #[test]
+fn what_follows_a_module_or_code_is_the_programs() {
+    let program = "import sys; print(sys.argv)";
+    run(["run", "-c", program, "-B", "a", "--path", "x"]).succeeded().stdout_is("['-c', '-B', 'a', '--path', 'x']\n");
+    run(["run", "-m", "json.tool", "--help"]).succeeded().stdout_has("--sort-keys");
+    run(["run", "--help"]).succeeded().stdout_has("--delegation");
+}
+
+#[test]
 fn a_module_runs_as_main() {
     run(["run", "--path", "tests/fixtures/programs", "-m", "package", "one"])
         .succeeded()
@@ -174,6 +182,7 @@ print('main')";
 fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let write = |text: &str| std::fs::write(directory.path().join("space.toml"), text).expect("a file");
+    std::fs::write(directory.path().join("x.py"), "").expect("a file");
     let fails = |text: &str, message: &str| {
         write(text);
         run(["run".as_ref(), directory.path().as_os_str()])
@@ -185,6 +194,7 @@ fn a_manifest_that_cannot_be_used_is_named_with_its_line() {
     fails("entry = 1", "expected a string");
     fails("entry = 'x.py'\ncolour = 'red'", "unknown field `colour`");
     fails("name = 'x'", "has no entry");
+    fails("entry = 'absent.py'", "which is not there");
     fails("entry = 'x.py'\ndelegation = 'sideways'", "unknown variant `sideways`");
     fails("entry = 'x.py'\nshare = ['a b']", "is not a module-name pattern");
     fails("entry = 'x.py'\nname = ''", "name must not be empty");
@@ -256,4 +266,15 @@ fn a_data_directory_hides_no_package_of_the_parent() {
     let program =
         "import modspace, sys; print(modspace.ModuleSpace(path=sys.argv[1:]).import_('json').__file__ is not None)";
     run(["run", "-c", program, &directory.path().to_string_lossy()]).succeeded().stdout_is("True\n");
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_program_is_no_crash() {
+    let trip = "import sys, zlib; sys.modules['zlib'] = object(); zlib.decompress(b'bad')";
+    let program = format!(
+        "import atexit, sys\ndef trip(*args):\n    {trip}\natexit.register(print, 'last')\natexit.register(trip)"
+    );
+    run(["run", "-c", &program]).succeeded().stdout_has("last").stderr_has("the virtual machine panicked");
+    let program = format!("import sys\ndef trip(*args):\n    {trip}\nsys.excepthook = trip\n1 / 0");
+    run(["run", "-c", &program]).failed_with(1);
 }
