@@ -56,11 +56,16 @@ pub(crate) fn new_sys(
         }
     }
     for name in ["path", "argv", "orig_argv", "warnoptions"] {
-        let list = match inherit.get_item_opt(name, vm)? {
-            Some(list) if list.downcast_ref::<PyList>().is_some() => list,
-            _ => hidden::sys_dict(vm).get_item(name, vm)?,
+        let items = |dict: &PyDictRef| -> PyResult<Option<Vec<PyObjectRef>>> {
+            let list = dict.get_item_opt(name, vm)?;
+            // The items themselves: a program's own list class is not asked.
+            Ok(list.and_then(|list| list.downcast_ref::<PyList>().map(|list| list.borrow_vec().to_vec())))
         };
-        dict.set_item(name, vm.call_method(&list, "copy", ())?, vm)?;
+        let inherited = match items(inherit)? {
+            Some(inherited) => inherited,
+            None => items(&hidden::sys_dict(vm))?.unwrap_or_default(),
+        };
+        dict.set_item(name, vm.ctx.new_list(inherited).into(), vm)?;
     }
     for (name, attribute) in project::attributes("sys") {
         if attribute.treatment == Treatment::Copied

@@ -79,7 +79,8 @@ impl Machines {
     /// Runs `body` with the running thread's machine.
     pub(crate) fn with<R>(&self, body: impl FnOnce(&VirtualMachine) -> R) -> R {
         if self.inside() {
-            return thread::with_current_vm(body);
+            // It may have left the interpreter for the length of a blocking call.
+            return thread::with_current_vm(|vm| thread::attach_for_callback(vm, || body(vm)));
         }
         let known = MACHINES.with(|machines| machines.borrow().get(&self.interpreter).cloned());
         let machine = known.unwrap_or_else(|| {

@@ -278,3 +278,22 @@ fn a_space_with_a_compile_of_its_own_changes_no_other() {
     assert_eq!(odd.eval_repr("__import__('value').x").unwrap(), "666");
     assert_eq!(plain.eval_repr("__import__('value').x").unwrap(), "1");
 }
+
+#[test]
+fn a_space_can_be_used_while_its_thread_blocks_outside_the_interpreter() {
+    let runtime = runtime();
+    let (outer, inner) = (child(&runtime, "outer"), child(&runtime, "inner"));
+    let collecting = {
+        let runtime = runtime.clone();
+        thread::spawn(move || {
+            for _ in 0..50 {
+                runtime.root().exec("import gc; gc.collect()").unwrap();
+            }
+        })
+    };
+    let sum = outer.enter(|entered| {
+        Ok(entered.vm().allow_threads(|| inner.eval_repr("sum(len([number]) for number in range(200000))")))
+    });
+    assert_eq!(sum.unwrap().unwrap(), "200000");
+    collecting.join().unwrap();
+}
