@@ -1,6 +1,6 @@
 //! Closing a space and taking it out of the tree.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use rustpython_vm::VirtualMachine;
 
@@ -17,8 +17,9 @@ use crate::{
     vm::frames,
 };
 
-/// Closes `node`: runs its `atexit` callbacks, the children's first, and takes it out of the tree. What outside code
-/// holds of it goes on working; imports that would load something raise `SpaceClosedError`.
+/// Closes `node`: runs its `atexit` callbacks, the children's first, and takes it out of the tree. Functions and objects
+/// that outside code holds can still be called; imports that would load something raise `SpaceClosedError`, and what
+/// native code does on their behalf (printing, `atexit`) it does for the caller's space.
 ///
 /// # Errors
 /// [`Error::Root`], [`Error::Inside`], and [`Error::HasChildren`] unless `recursive`. The space is unchanged then.
@@ -32,13 +33,7 @@ pub(crate) fn discard(
     if node.parent.is_none() {
         return Err(Error::Root);
     }
-    let mut subtree: Vec<Arc<Node>> = shared
-        .tree
-        .read()
-        .values()
-        .filter(|other| other.id == node.id || node.is_ancestor_of(other))
-        .cloned()
-        .collect();
+    let subtree = subtree_of(shared, node);
     if subtree.len() > 1 && !recursive {
         let children = subtree.iter().filter(|other| other.id != node.id).map(|other| format!("{:?}", other.name));
         let children = children.collect::<Vec<_>>().join(", ");
@@ -47,16 +42,29 @@ pub(crate) fn discard(
     if runs_on_this_thread(&subtree) {
         return Err(Error::Inside { name: node.name.clone() });
     }
-    // Leaves first: a parent was made before its children.
-    subtree.sort_by_key(|other| std::cmp::Reverse(other.chain().count()));
     drop(generation);
-    for node in subtree {
-        if let Some(generation) = node.current() {
+    // A callback may make a child; it goes with the others.
+    let mut ended = HashSet::new();
+    loop {
+        let next = subtree_of(shared, node).into_iter().find(|node| !ended.contains(&node.id));
+        let Some(next) = next else { break };
+        ended.insert(next.id);
+        if let Some(generation) = next.current() {
             owner::enter(Owner::Space(Arc::clone(&generation)), || exit::run(&generation, vm));
         }
+    }
+    for node in subtree_of(shared, node) {
         close(shared, &node, vm);
     }
     Ok(())
+}
+
+/// `node` and its descendants, leaves first.
+fn subtree_of(shared: &Shared, node: &Node) -> Vec<Arc<Node>> {
+    let belongs = |other: &&Arc<Node>| other.id == node.id || node.is_ancestor_of(other);
+    let mut subtree: Vec<Arc<Node>> = shared.tree.read().values().filter(belongs).cloned().collect();
+    subtree.sort_by_key(|node| std::cmp::Reverse(node.chain().count()));
+    subtree
 }
 
 /// Takes `node` out of the tree; imports see a closed space from here on. Of two threads that close it, one does.
@@ -86,8 +94,9 @@ fn runs_on_this_thread(nodes: &[Arc<Node>]) -> bool {
 impl Space {
     /// Discards the space: runs its `atexit` callbacks, closes it and takes it out of the tree.
     ///
-    /// What outside code still holds of the space goes on working; only importing raises `SpaceClosedError` there.
-    /// Discarding a discarded space does nothing.
+    /// Functions and objects that outside code holds can still be called. Importing what is not loaded raises
+    /// `SpaceClosedError` there, and what native code does on their behalf (printing, `atexit`) it does for the caller's
+    /// space. Discarding a discarded space does nothing.
     ///
     /// # Errors
     /// [`Error::Root`] for the root, [`Error::HasChildren`] while it has live children (use

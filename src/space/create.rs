@@ -110,6 +110,10 @@ pub(crate) fn create(
         if let Some(argv) = config.argv {
             generation.sys_dict.set_item("argv", strings(argv, vm), vm)?;
         }
+        // Made while the parent was being discarded, it would outlive it.
+        if let Some(parent) = parent.filter(|parent| parent.is_closed()) {
+            return Err(Error::Closed { name: parent.name.clone() }.into());
+        }
         generation.publish();
         node.generation.store(Some(generation));
         Ok(node)

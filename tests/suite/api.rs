@@ -297,3 +297,12 @@ fn a_space_can_be_used_while_its_thread_blocks_outside_the_interpreter() {
     assert_eq!(sum.unwrap().unwrap(), "200000");
     collecting.join().unwrap();
 }
+
+#[test]
+fn a_child_made_by_an_exit_callback_goes_with_its_parent() {
+    let runtime = runtime();
+    let space = child(&runtime, "parent");
+    space.exec("import atexit, modspace\natexit.register(lambda: modspace.ModuleSpace(modspace.current()))").unwrap();
+    space.discard().unwrap();
+    assert_eq!(runtime.spaces(), [runtime.root()]);
+}
