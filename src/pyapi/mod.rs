@@ -42,6 +42,10 @@ pub(crate) fn handle(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
         return handle;
     }
     let made: PyObjectRef = ModuleSpace::over(Arc::clone(node)).into_ref(&vm.ctx).into();
+    // Nobody would take it out of the table again.
+    if node.is_closed() {
+        return made;
+    }
     shared.handles.entry(node.id).or_insert(made).clone()
 }
 

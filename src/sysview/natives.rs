@@ -237,8 +237,7 @@ fn carry_space(mut args: FuncArgs, vm: &VirtualMachine) -> FuncArgs {
 fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let [key, function] = start.as_slice() else { return Err(vm.new_system_error("a thread started without a space")) };
     let key = key.downcast_ref::<SpaceKey>().ok_or_else(|| vm.new_system_error("a thread started without a space"))?;
-    let generation = key.get(vm)?;
-    owner::enter(Owner::Space(generation), || {
+    let run = || {
         let result = panic::catch(vm, || function.call(args, vm));
         match result {
             Err(error) if !error.fast_isinstance(vm.ctx.exceptions.system_exit) => {
@@ -252,5 +251,10 @@ fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResu
             }
             result => result,
         }
-    })
+    };
+    match key.get(vm) {
+        Ok(generation) => owner::enter(Owner::Space(generation), run),
+        // The space was closed in the meantime; whoever started the thread still waits for it.
+        Err(_) => run(),
+    }
 }
