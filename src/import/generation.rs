@@ -108,6 +108,12 @@ impl Shared {
         SHARED.get(&vm.state.interpreter_id).map(|entry| Arc::clone(&entry))
     }
 
+    /// Lets go of a discarded space's `ModuleSpace` object.
+    pub(crate) fn forget_handle(&self, id: SpaceId) {
+        let handle = self.handles.remove(&id);
+        drop(handle);
+    }
+
     pub(crate) fn node(&self, id: SpaceId) -> Option<Arc<Node>> {
         self.tree.read().get(id).cloned()
     }

@@ -11,7 +11,6 @@ use crate::{
         hooks,
         owner::{self, Owner},
     },
-    pyapi,
     space::Space,
     sysview::exit,
     vm::frames,
@@ -72,7 +71,7 @@ fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) {
     let Some(generation) = node.generation.swap(None) else { return };
     generation.withdraw();
     let removed = shared.tree.write().remove(node.id);
-    pyapi::forget(shared, node.id);
+    shared.forget_handle(node.id);
     // Only dict operations, which cannot fail for lack of anything but memory; a space that is gone for imports is
     // closed either way.
     let _ = hooks::close(&generation, vm);

@@ -15,21 +15,22 @@ use rustpython_vm::{
 use crate::{
     error::Error,
     import::{
-        generation::{Node, Shared, SpaceId},
+        generation::{Node, Shared},
         owner::{self, Owner},
         project::hidden_module,
     },
+    space::{Runtime, RuntimeBuilder},
 };
 
 pub(crate) use module_space::ModuleSpace;
 
 /// The native module, to be added to an interpreter.
-pub(crate) fn module_def(ctx: &Context) -> &'static PyModuleDef {
+fn module_def(ctx: &Context) -> &'static PyModuleDef {
     module::modspace::module_def(ctx)
 }
 
 /// Puts into the hidden `modspace` what exists only once the runtime does; every space's projection copies it.
-pub(crate) fn publish(shared: &Arc<Shared>, root: &Arc<Node>, vm: &VirtualMachine) -> PyResult<()> {
+fn publish(shared: &Arc<Shared>, root: &Arc<Node>, vm: &VirtualMachine) -> PyResult<()> {
     let dict = hidden_module("modspace", vm)?.dict();
     dict.set_item("root", handle(shared, root, vm), vm)?;
     dict.set_item("SpaceError", shared.space_error.clone().into(), vm)?;
@@ -49,10 +50,14 @@ pub(crate) fn handle(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
     shared.handles.entry(node.id).or_insert(made).clone()
 }
 
-/// Lets go of a discarded space's `ModuleSpace` object.
-pub(crate) fn forget(shared: &Shared, id: SpaceId) {
-    let handle = shared.handles.remove(&id);
-    drop(handle);
+impl RuntimeBuilder {
+    /// Starts the interpreter on this thread and makes the root space.
+    ///
+    /// # Errors
+    /// What the interpreter's start-up code raised.
+    pub fn build(self) -> Result<Runtime, Error> {
+        self.build_with(module_def, publish)
+    }
 }
 
 pub(crate) fn shared(vm: &VirtualMachine) -> PyResult<Arc<Shared>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 use rustpython_vm::{
-    AsObject, PyResult, VirtualMachine,
-    builtins::{PyStrRef, PyTypeRef},
+    AsObject, Context, PyResult, VirtualMachine,
+    builtins::{PyModuleDef, PyStrRef, PyTypeRef},
     class::PyClassImpl,
 };
 use slotmap::SlotMap;
@@ -16,13 +16,13 @@ use crate::{
     error::Error,
     import::{
         cache::CodeCache,
-        generation::{Generation, Names, Shared, SpaceId},
+        generation::{Generation, Names, Node, Shared, SpaceId},
         hooks::ModuleLock,
         key::SpaceKey,
         owner::{self, Owner},
         project::hidden_module,
     },
-    pyapi, sysview,
+    sysview,
     vm::{
         hidden::{self, InterpreterConfig},
         threads::Machines,
@@ -127,24 +127,25 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Starts the interpreter on this thread and makes the root space.
-    ///
-    /// # Errors
-    /// What the interpreter's start-up code raised.
-    pub fn build(self) -> Result<Runtime, Error> {
-        let interpreter = hidden::start(&self.interpreter, pyapi::module_def);
+    /// Starts the interpreter with the native module that `module` defines, makes the root space, and lets `publish` put
+    /// into the module what needs the two.
+    pub(crate) fn build_with(self, module: ModuleDef, publish: Publish) -> Result<Runtime, Error> {
+        let interpreter = hidden::start(&self.interpreter, module);
         let machines = Machines::new(interpreter);
         let started = machines.with(|vm| {
-            start(machines.interpreter(), self.site, vm).map_err(|error| enter::to_python_error(&error, vm))
+            start(machines.interpreter(), self.site, publish, vm).map_err(|error| enter::to_python_error(&error, vm))
         });
         Ok(Runtime { inner: Arc::new(Inner { machines, shared: started? }) })
     }
 }
 
+type ModuleDef = fn(&Context) -> &'static PyModuleDef;
+type Publish = fn(&Arc<Shared>, &Arc<Node>, &VirtualMachine) -> PyResult<()>;
+
 /// The names that `site` puts into builtins.
 const SITE_BUILTINS: [&str; 6] = ["exit", "quit", "copyright", "credits", "license", "help"];
 
-fn start(interpreter: i64, site: bool, vm: &VirtualMachine) -> PyResult<Arc<Shared>> {
+fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) -> PyResult<Arc<Shared>> {
     let _ = SpaceKey::make_static_type();
     let _ = ModuleLock::make_static_type();
     let prepared = owner::enter(Owner::Hidden, || {
@@ -182,7 +183,7 @@ fn start(interpreter: i64, site: bool, vm: &VirtualMachine) -> PyResult<Arc<Shar
     })?;
     let set = shared.root.set(Arc::clone(&root));
     debug_assert!(set.is_ok(), "a runtime has one root");
-    pyapi::publish(&shared, &root, vm)?;
+    publish(&shared, &root, vm)?;
     if site && let Some(generation) = root.current() {
         run_site(&generation, vm)?;
     }
