@@ -33,6 +33,12 @@ pub enum Error {
         /// The space's name.
         name: String,
     },
+    /// A space is reloaded by one call at a time, and not by code that its reload runs.
+    #[error("the space {name:?} is being reloaded; reload it when that has come to an end")]
+    Reloading {
+        /// The space's name.
+        name: String,
+    },
     /// Not a delegation.
     #[error("delegation must be \"child-first\", \"parent-first\" or \"isolated\", not {value:?}")]
     Delegation {

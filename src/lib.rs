@@ -47,6 +47,7 @@
 
 mod cli;
 mod error;
+mod event;
 mod import;
 mod lifecycle;
 mod pyapi;
@@ -60,6 +61,7 @@ pub mod policies {}
 #[doc(hidden)]
 pub use cli::main as cli_main;
 pub use error::{Error, PythonError};
+pub use event::{Event, EventKind};
 pub use import::{
     generation::SpaceId,
     policy::{
@@ -67,4 +69,5 @@ pub use import::{
     },
     table::{Importer, ModuleRecord, ModuleState},
 };
+pub use lifecycle::{DiscardOptions, DiscardReport, Held, ReloadReport, StayingThread, UnloadReport};
 pub use space::{Entered, Runtime, RuntimeBuilder, Space, SpaceBuilder};

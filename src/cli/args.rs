@@ -71,6 +71,14 @@ pub(super) struct RunOptions {
     #[arg(long, conflicts_with_all = ["share", "fresh", "delegation"])]
     pub(super) root: bool,
 
+    /// At the end, discard the program's spaces and print what is left of them, and why
+    #[arg(long)]
+    pub(super) leaks: bool,
+
+    /// As --leaks, and exit with status 1 when something is left
+    #[arg(long)]
+    pub(super) deny_leaks: bool,
+
     /// Don't write bytecode files
     #[arg(short = 'B')]
     pub(super) dont_write_bytecode: bool,

@@ -14,6 +14,9 @@ use crate::{Error, Runtime, Space, import::generation::Generation, lifecycle, sp
 /// Status of a wrong command line or an unusable manifest, as Python and most programs have it.
 const USAGE: u8 = 2;
 
+/// Status of a program that ended well, but left something of a space behind, with `--deny-leaks`.
+const LEAKS: u8 = 1;
+
 /// Runs the program and returns its exit status.
 pub(super) fn run(options: &RunOptions) -> u8 {
     match start(options, |_| ()) {
@@ -119,7 +122,25 @@ pub(super) fn start(options: &RunOptions, afterwards: impl FnOnce(&Runtime)) -> 
         Target::Path(path) => script(generation, path, args, vm),
     })?;
     afterwards(&runtime);
-    Ok(lifecycle::shut_down(&runtime, status))
+    let leaks = (options.leaks || options.deny_leaks) && report_leaks(&runtime);
+    let status = lifecycle::shut_down(&runtime, status);
+    Ok(if leaks && options.deny_leaks && status == 0 { LEAKS } else { status })
+}
+
+/// Discards what spaces there are, and prints what is left of them and of those that the program discarded. Returns
+/// whether there is something.
+fn report_leaks(runtime: &Runtime) -> bool {
+    let reports = lifecycle::leaks(runtime);
+    let (clean, leaking): (Vec<_>, Vec<_>) = reports.iter().partition(|report| report.is_clean());
+    let objects: usize = reports.iter().map(|report| report.objects).sum();
+    let mut text =
+        format!("modspace: {} of {} spaces left nothing behind; {objects} objects freed\n", clean.len(), reports.len());
+    for report in &leaking {
+        text.push_str(&format!("modspace: {report}\n"));
+    }
+    // There is nowhere left to say that stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    !leaking.is_empty()
 }
 
 fn script(

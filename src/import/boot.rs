@@ -124,7 +124,7 @@ fn assemble(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<I
         vm,
     )?;
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
-    let path_hooks = generation.sys_dict.get_item("path_hooks", vm)?;
+    let path_hooks = generation.import_state().get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;
     Ok(importlib)
 }
@@ -191,16 +191,17 @@ impl Parked {
             modules: generation.modules(vm)?,
             lists: ["meta_path", "path_hooks", "path_importer_cache"]
                 .into_iter()
-                .map(|name| Ok((name, generation.sys_dict.get_item_opt(name, vm)?)))
+                .map(|name| Ok((name, generation.import_state().get_item_opt(name, vm)?)))
                 .collect::<PyResult<_>>()?,
         };
         let modules = vm.ctx.new_dict();
         modules.set_item("sys", generation.sys.clone().into(), vm)?;
         modules.set_item("builtins", generation.builtins.clone().into(), vm)?;
-        generation.sys_dict.set_item("modules", modules.into(), vm)?;
-        generation.sys_dict.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
-        generation.sys_dict.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
-        generation.sys_dict.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
+        let state = generation.import_state();
+        state.set_item("modules", modules.into(), vm)?;
+        state.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
+        state.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
+        state.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
         Ok(parked)
     }
 
@@ -214,13 +215,12 @@ impl Parked {
                 }
             }
         }
-        generation.sys_dict.set_item("modules", self.modules, vm)?;
+        let state = generation.import_state();
+        state.set_item("modules", self.modules, vm)?;
         for (name, value) in self.lists {
             match value {
-                Some(value) => generation.sys_dict.set_item(name, value, vm)?,
-                None if !made && generation.sys_dict.contains_key(name, vm) => {
-                    generation.sys_dict.del_item(name, vm)?
-                }
+                Some(value) => state.set_item(name, value, vm)?,
+                None if !made && state.contains_key(name, vm) => state.del_item(name, vm)?,
                 None => {}
             }
         }

@@ -12,6 +12,8 @@ use rustpython_vm::{
     builtins::{PyInt, PyTuple},
 };
 
+use crate::event::EventKind;
+
 use super::{
     generation::{Generation, Node, Shared, SpaceId},
     owner::{self, Owner},
@@ -76,6 +78,7 @@ pub(crate) fn enter<R>(
     body: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
     let held = value(&generation.shared, vm)?;
+    generation.tell(EventKind::Entered, None, || None);
     owner::enter_with(Owner::Space(generation), Some(held), body)
 }
 

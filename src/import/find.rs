@@ -7,6 +7,8 @@ use rustpython_vm::{
     builtins::{PyBaseExceptionRef, PyStr, PyStrInterned, PyStrRef},
 };
 
+use crate::{event::EventKind, vm::native::bind_in};
+
 use super::{
     boot::{self, Importlib},
     context,
@@ -254,6 +256,11 @@ fn load_own(
     }
     let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     tracing::trace!(space = generation.name(), module = text, "imported");
+    if text == "importlib.util" {
+        for def in generation.shared.util.get().copied().unwrap_or_default() {
+            module.set_attr(def.name, bind_in(def, generation.key.clone(), "importlib.util", vm)?, vm)?;
+        }
+    }
     if let Some(package) = package {
         package.bind(generation, importlib, &module, vm)?;
     }
@@ -300,7 +307,17 @@ pub(crate) fn tracked(
     }
     let state = if result.is_ok() { ModuleState::Ready } else { ModuleState::Failed };
     generation.table.finish(name, state, started.elapsed());
+    match &result {
+        Ok(_) => generation.tell(EventKind::Imported, Some(name), || None),
+        Err(error) => generation.tell(EventKind::Failed, Some(name), || Some(brief(error, vm))),
+    }
     result
+}
+
+/// The class and message of an exception.
+fn brief(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
+    let message = error.as_object().str(vm).map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+    format!("{}: {message}", error.class().name())
 }
 
 fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package>, vm: &VirtualMachine) -> PyResult {

@@ -16,16 +16,18 @@
 
 use std::sync::{
     Arc, LazyLock, OnceLock, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
+use std::thread::ThreadId;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxBuildHasher;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyDictRef, PyModule, PyStr, PyStrInterned, PyTypeRef},
+    builtins::{PyDictRef, PyModule, PyStr, PyStrInterned, PyTypeRef, PyWeak},
+    function::PyMethodDef,
     identifier,
 };
 use slotmap::{Key, SlotMap};
@@ -33,10 +35,14 @@ use slotmap::{Key, SlotMap};
 use super::{
     boot::Importlib,
     cache::CodeCache,
+    key::SpaceKey,
     policy::Policy,
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
-use crate::sysview::State;
+use crate::{
+    event::{Event, EventKind, Events},
+    sysview::State,
+};
 
 slotmap::new_key_type! {
     /// Identifies a space in its runtime. Ids are generational: the id of a discarded space never names another one.
@@ -87,11 +93,41 @@ pub(crate) struct Shared {
     pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
     /// The one `ModuleSpace` object of each live space that was asked for it.
     pub(crate) handles: DashMap<SpaceId, PyObjectRef>,
+    /// Generations that were superseded and in which threads may still run.
+    pub(crate) draining: Mutex<Vec<Arc<Generation>>>,
+    /// Ended generations that something outside held when they were looked at last.
+    pub(crate) leftovers: Mutex<Leftovers>,
+    pub(crate) events: Events,
+    /// Functions that `importlib.util` has in every space beside CPython's.
+    pub(crate) util: OnceLock<&'static [PyMethodDef]>,
+    /// Whether the hook that calls the spaces' audit hooks is in place.
+    pub(crate) auditing: AtomicBool,
     pub(crate) space_error: PyTypeRef,
     pub(crate) closed_error: PyTypeRef,
     /// The hidden interpreter's own `exec` and `eval`, which those of the spaces call.
     pub(crate) exec: PyObjectRef,
     pub(crate) eval: PyObjectRef,
+}
+
+/// What is left of ended generations.
+#[derive(Default)]
+pub(crate) struct Leftovers {
+    pub(crate) generations: Vec<WeakGeneration>,
+    /// Classes that are held: nothing else of their generation need be left to tell whose they are.
+    pub(crate) classes: Vec<Mark>,
+}
+
+impl Leftovers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.generations.is_empty() && self.classes.is_empty()
+    }
+}
+
+/// A class of an ended generation.
+#[derive(Clone)]
+pub(crate) struct Mark {
+    pub(crate) space: SpaceId,
+    pub(crate) class: PyRef<PyWeak>,
 }
 
 static SHARED: LazyLock<DashMap<i64, Arc<Shared>>> = LazyLock::new(DashMap::new);
@@ -106,6 +142,36 @@ impl Shared {
     /// The shared part of the interpreter that `vm` runs, unless it has none (a subinterpreter that a program made).
     pub(crate) fn of(vm: &VirtualMachine) -> Option<Arc<Self>> {
         SHARED.get(&vm.state.interpreter_id).map(|entry| Arc::clone(&entry))
+    }
+
+    /// The right to reload the space, one thread at a time. A thread that waits for it is out of the interpreter.
+    pub(crate) fn reload_turn(&self, id: SpaceId, vm: &VirtualMachine) -> PyResult<super::locks::Acquired> {
+        super::locks::acquire(
+            super::locks::LockKey::new(0, &format!("reload {} of {}", id.as_u64(), self.interpreter)),
+            vm,
+        )
+    }
+
+    /// Tells subscribers that something happened to a space, given by id and name, in one of its generations.
+    pub(crate) fn tell_of(
+        &self,
+        kind: EventKind,
+        (id, name, generation): (SpaceId, &str, u64),
+        module: Option<&str>,
+        message: impl FnOnce() -> Option<String>,
+    ) {
+        if self.events.is_wanted() {
+            self.events.send(Event {
+                kind,
+                space: name.to_owned(),
+                space_id: id.as_u64(),
+                generation,
+                module: module.map(str::to_owned),
+                message: message(),
+                number: 0,
+                time: std::time::SystemTime::now(),
+            });
+        }
     }
 
     /// Lets go of a discarded space's `ModuleSpace` object.
@@ -161,23 +227,96 @@ pub(crate) struct Generation {
     pub(crate) builtins: PyRef<PyModule>,
     pub(crate) builtins_dict: PyDictRef,
     /// What built-in functions of the space are bound to.
-    pub(crate) key: PyRef<super::key::SpaceKey>,
+    pub(crate) key: PyRef<SpaceKey>,
     pub(crate) main: OnceLock<PyRef<PyModule>>,
     pub(crate) importlib: ArcSwapOption<Importlib>,
     pub(crate) booted: AtomicBool,
     pub(crate) table: ModuleTable,
     pub(crate) state: State,
+    /// How many times native code is inside, on any thread.
+    pub(crate) entered: AtomicUsize,
+    life: Mutex<Life>,
+    /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are: the `sys` dict, until the space is
+    /// reloaded for the first time. From then on each generation has its own, and `sys` finds the running one's.
+    import_state: RwLock<PyDictRef>,
+    /// The same, from the moment when it does not change any more.
+    last_import_state: OnceLock<PyDictRef>,
+    /// What was imported or run in the space by name from outside.
+    pub(crate) asked: Mutex<Vec<Asked>>,
+}
+
+/// What somebody asked a space for, and gets again when it is reloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Import(String),
+    Path(std::ffi::OsString, Vec<String>),
+    Module(String, Vec<String>),
+}
+
+/// Whether a generation may import.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// Another generation took its place; what still runs in it goes on.
+    Superseded,
+    /// Only the thread that ends it, which runs its `atexit` callbacks.
+    Ending(ThreadId),
+    Closed,
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
-/// Finds the generation that a builtins dict belongs to. An entry holds the generation, and so the dict, so an address
-/// in the map is never that of another object.
-static BY_BUILTINS: LazyLock<DashMap<usize, Arc<Generation>, FxBuildHasher>> = LazyLock::new(DashMap::default);
+/// How the generation of a builtins dict is found.
+enum Link {
+    Open(Arc<Generation>),
+    /// The generation is closed: what is left of its code holds it, through the dict (see [`SpaceKey::keep`]).
+    Closed(WeakGeneration),
+}
+
+/// Finds the generation that a builtins dict belongs to. A generation holds the dict, and its entry goes before it does
+/// (see its `Drop`), so an address in the map is never that of another object.
+static BY_BUILTINS: LazyLock<DashMap<usize, Link, FxBuildHasher>> = LazyLock::new(DashMap::default);
 
 impl Generation {
-    pub(crate) fn next_serial() -> u64 {
+    fn next_serial() -> u64 {
         SERIAL.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A generation over these objects, not yet published.
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        shared: &Arc<Shared>,
+        number: u64,
+        policy: Policy,
+        key: PyRef<SpaceKey>,
+        (sys, sys_dict): (PyRef<PyModule>, PyDictRef),
+        (builtins, builtins_dict): (PyRef<PyModule>, PyDictRef),
+    ) -> Arc<Self> {
+        let import_state = RwLock::new(sys_dict.clone());
+        let generation = Arc::new(Self {
+            serial: Self::next_serial(),
+            number,
+            node: Arc::clone(node),
+            shared: Arc::clone(shared),
+            policy,
+            sys,
+            sys_dict,
+            builtins,
+            builtins_dict,
+            key,
+            main: OnceLock::new(),
+            importlib: ArcSwapOption::empty(),
+            booted: AtomicBool::new(false),
+            table: ModuleTable::default(),
+            state: State::default(),
+            entered: AtomicUsize::new(0),
+            life: Mutex::new(Life::Open),
+            import_state,
+            last_import_state: OnceLock::new(),
+            asked: Mutex::default(),
+        });
+        generation.key.set(&generation);
+        generation
     }
 
     pub(crate) fn id(&self) -> SpaceId {
@@ -190,11 +329,27 @@ impl Generation {
 
     /// Makes running frames that use this generation's builtins belong to it.
     pub(crate) fn publish(self: &Arc<Self>) {
-        BY_BUILTINS.insert(self.builtins_address(), Arc::clone(self));
+        BY_BUILTINS.insert(self.builtins_address(), Link::Open(Arc::clone(self)));
     }
 
-    pub(crate) fn withdraw(&self) {
-        BY_BUILTINS.remove(&self.builtins_address());
+    /// From now on only code of the generation keeps it. Code that something outside still holds goes on working for it.
+    pub(crate) fn withdraw(self: &Arc<Self>) {
+        let state = std::mem::replace(&mut *self.import_state.write(), self.sys_dict.clone());
+        if state.is(&self.sys_dict) {
+            drop(state);
+        } else {
+            // Withdrawn before, it is there already.
+            let _ = self.last_import_state.set(state);
+        }
+        self.key.keep(Some(Arc::clone(self)));
+        let replaced = BY_BUILTINS.insert(self.builtins_address(), Link::Closed(Arc::downgrade(self)));
+        drop(replaced);
+    }
+
+    /// The interpreter is gone: nothing can run for the generation any more.
+    pub(crate) fn unpublish(&self) {
+        let removed = BY_BUILTINS.remove(&self.builtins_address());
+        drop(removed);
     }
 
     fn builtins_address(&self) -> usize {
@@ -203,18 +358,91 @@ impl Generation {
 
     /// The generation whose builtins dict `builtins` is.
     pub(crate) fn of_builtins(builtins: &PyObject) -> Option<Arc<Self>> {
-        BY_BUILTINS.get(&address(builtins)).map(|entry| Arc::clone(&entry))
+        match &*BY_BUILTINS.get(&address(builtins))? {
+            Link::Open(generation) => Some(Arc::clone(generation)),
+            Link::Closed(generation) => generation.upgrade(),
+        }
+    }
+
+    /// Visits every reference to a Python object that the generation owns, but for what its modules registered, which is
+    /// taken back when it ends. It must have been withdrawn.
+    pub(crate) fn references<'own>(&'own self, visit: &mut dyn FnMut(&'own PyObject)) {
+        visit(self.sys.as_object());
+        visit(self.sys_dict.as_object());
+        // `import_state` has it, too.
+        visit(self.sys_dict.as_object());
+        if let Some(state) = self.last_import_state.get() {
+            visit(state.as_object());
+        }
+        visit(self.builtins.as_object());
+        visit(self.builtins_dict.as_object());
+        visit(self.key.as_object());
+        if let Some(main) = self.main.get() {
+            visit(main.as_object());
+        }
+    }
+
+    /// Whether there ever was an import system.
+    pub(crate) fn importlib_was_made(&self) -> bool {
+        self.booted.load(Ordering::Acquire) || self.importlib.load().is_some()
+    }
+
+    /// Lets only the running thread import.
+    pub(crate) fn begin_ending(&self) {
+        *self.life.lock() = Life::Ending(std::thread::current().id());
+    }
+
+    /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are.
+    pub(crate) fn import_state(&self) -> PyDictRef {
+        self.last_import_state.get().cloned().unwrap_or_else(|| self.import_state.read().clone())
+    }
+
+    /// Moves the import system's part of `sys` to `dict`, so that each generation can have its own.
+    pub(crate) fn set_import_state(&self, dict: PyDictRef) {
+        let replaced = std::mem::replace(&mut *self.import_state.write(), dict);
+        drop(replaced);
+    }
+
+    pub(crate) fn supersede(&self) {
+        *self.life.lock() = Life::Superseded;
+    }
+
+    /// Notes what was asked for by name.
+    pub(crate) fn note(&self, asked: Asked) {
+        let mut all = self.asked.lock();
+        if !all.contains(&asked) {
+            all.push(asked);
+        }
+    }
+
+    pub(crate) fn finish_ending(&self) {
+        *self.life.lock() = Life::Closed;
     }
 
     /// The space's `sys.modules`, whatever the program made of it.
     pub(crate) fn modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
-        let modules = self.sys_dict.get_item_opt(identifier!(vm, modules), vm)?.filter(|modules| !vm.is_none(modules));
+        let state = self.import_state();
+        if !state.is(&self.sys_dict) && self.is_current() {
+            // Assigned by a program since the space was reloaded: it means the running generation's.
+            for name in ["modules", "meta_path", "path_hooks", "path_importer_cache"] {
+                if let Some(value) = self.sys_dict.get_item_opt(name, vm)? {
+                    state.set_item(name, value, vm)?;
+                    self.sys_dict.del_item(name, vm)?;
+                }
+            }
+        }
+        let modules = state.get_item_opt(identifier!(vm, modules), vm)?.filter(|modules| !vm.is_none(modules));
         modules.ok_or_else(|| {
             vm.new_runtime_error(format!(
                 "the space {:?} has lost its sys.modules; assign a dict to sys.modules to import again",
                 self.name()
             ))
         })
+    }
+
+    /// Whether this is what the space's handles lead to.
+    fn is_current(&self) -> bool {
+        self.node.generation.load().as_ref().is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), self))
     }
 
     /// What `sys.modules` has under `name`; `None` when it has nothing.
@@ -245,19 +473,34 @@ impl Generation {
         names.filter_map(|name| self.record(&name, vm).map(|record| Some((name, record?))).transpose()).collect()
     }
 
+    /// Tells subscribers that something happened in this generation.
+    pub(crate) fn tell(&self, kind: EventKind, module: Option<&str>, message: impl FnOnce() -> Option<String>) {
+        self.shared.tell_of(kind, (self.id(), self.name(), self.number), module, message);
+    }
+
+    /// Whether an import of this generation loaded what `sys.modules` has under `name`; somebody may have put a stand-in
+    /// there.
+    pub(crate) fn has_loaded(&self, name: &str) -> bool {
+        let record = self.table.get(name);
+        matches!(name, "sys" | "builtins" | "__main__")
+            || super::policy::is_import_system(name)
+            || record.is_some_and(|record| record.from.is_none() && record.loader.is_some())
+    }
+
     /// The parent's current generation; `None` for the root and for a space whose parent is closed.
     pub(crate) fn parent(&self) -> Option<Arc<Self>> {
         self.node.parent.as_ref()?.current()
     }
 
-    /// `SpaceClosedError`, once the space is closed.
+    /// `SpaceClosedError`, once the generation is closed.
     pub(crate) fn check_open(&self, vm: &VirtualMachine) -> PyResult<()> {
-        if self.node.is_closed() { Err(self.closed(vm)) } else { Ok(()) }
-    }
-
-    fn closed(&self, vm: &VirtualMachine) -> PyBaseExceptionRef {
-        let error = crate::error::Error::Closed { name: self.name().to_owned() };
-        vm.new_exception_msg(self.shared.closed_error.clone(), error.to_string().into())
+        let life = *self.life.lock();
+        let open = match life {
+            Life::Open | Life::Superseded => true,
+            Life::Ending(by) => by == std::thread::current().id(),
+            Life::Closed => false,
+        };
+        if open { Ok(()) } else { Err(super::key::closed(self.name(), vm)) }
     }
 
     /// The space's `__main__`, made when first asked for.
@@ -284,6 +527,12 @@ impl Generation {
 
 fn address(object: &PyObject) -> usize {
     std::ptr::from_ref(object).addr()
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        BY_BUILTINS.remove(&self.builtins_address());
+    }
 }
 
 /// A reference to a generation that does not keep it.

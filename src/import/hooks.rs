@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustpython_vm::{
     AsObject, Context, FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef, PyTupleRef, PyType},
+    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef, PyType},
     function::{FuncArgs, PyMethodDef},
     protocol::{BufferFlags, PyBuffer},
     pyclass,
@@ -49,29 +49,20 @@ fn import(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyR
     }
 }
 
-/// The `__import__` of a closed space: what is loaded can still be imported.
-fn closed_import(bound: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    let [key, modules] = bound.as_slice() else { return Err(vm.new_system_error("a closed space without a key")) };
-    let key = key.downcast_ref::<SpaceKey>().ok_or_else(|| vm.new_system_error("a closed space without a key"))?;
-    level::import_loaded(modules, args, vm)?.map_or_else(|| Err(key.closed(vm)), Ok)
+/// Takes out what makes the `sys` and `builtins` of a closed space refer to themselves. A space in which no code ever ran
+/// leaves no garbage then.
+pub(crate) fn untie(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
+    generation.import_state().set_item("modules", vm.ctx.new_dict().into(), vm)?;
+    let interpreter = vm.builtins.dict();
+    for name in ["exec", "eval"] {
+        generation.builtins_dict.set_item(name, interpreter.get_item(name, vm)?, vm)?;
+    }
+    let closed = bind_in(&CLOSED_IMPORT, vm.ctx.new_str(generation.name()), "builtins", vm)?;
+    generation.builtins_dict.set_item(CLOSED_IMPORT.name, closed, vm)
 }
 
-/// Replaces the `__import__` of a space that is being closed.
-///
-/// A space in which no code ever ran leaves no garbage: what made `sys` and `builtins` refer to themselves is taken out.
-pub(crate) fn close(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
-    let unused = generation.importlib.load().is_none() && generation.main.get().is_none();
-    let modules = generation.sys_dict.get_item_opt("modules", vm)?.filter(|_| !unused);
-    let modules = modules.unwrap_or_else(|| vm.ctx.new_dict().into());
-    if unused {
-        generation.sys_dict.set_item("modules", modules.clone(), vm)?;
-        let interpreter = vm.builtins.dict();
-        for name in ["exec", "eval"] {
-            generation.builtins_dict.set_item(name, interpreter.get_item(name, vm)?, vm)?;
-        }
-    }
-    let bound = vm.ctx.new_tuple(vec![generation.key.clone().into(), modules]);
-    generation.builtins_dict.set_item(CLOSED_IMPORT.name, bind_in(&CLOSED_IMPORT, bound, "builtins", vm)?, vm)
+fn closed_import(space: PyStrRef, _args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    Err(super::key::closed(&space.to_string_lossy(), vm))
 }
 
 fn find_and_load(key: Key, name: PyStrRef, _import: PyObjectRef, vm: &VirtualMachine) -> PyResult {

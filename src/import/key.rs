@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use rustpython_vm::{
     Context, Py, PyPayload, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyType},
@@ -10,10 +11,12 @@ use rustpython_vm::{
 
 use super::generation::{Generation, WeakGeneration};
 
-/// Leads from a built-in function to its space, and does not keep the space.
+/// Leads from a built-in function to its space. It keeps the space once that is closed, and only then: a closed space
+/// lives as long as something of it does.
 #[pyclass(module = "modspace", name = "SpaceReference")]
 pub(crate) struct SpaceKey {
     generation: OnceLock<WeakGeneration>,
+    kept: Mutex<Option<Arc<Generation>>>,
     name: String,
 }
 
@@ -33,7 +36,7 @@ impl PyPayload for SpaceKey {
 #[pyclass]
 impl SpaceKey {
     pub(crate) fn new(name: &str) -> Self {
-        Self { generation: OnceLock::new(), name: name.to_owned() }
+        Self { generation: OnceLock::new(), kept: Mutex::default(), name: name.to_owned() }
     }
 
     pub(crate) fn set(&self, generation: &Arc<Generation>) {
@@ -41,16 +44,22 @@ impl SpaceKey {
         debug_assert!(set.is_ok(), "a key belongs to one generation");
     }
 
-    /// The generation, or `SpaceClosedError` when it is gone.
-    pub(crate) fn get(&self, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
-        self.generation.get().and_then(std::sync::Weak::upgrade).ok_or_else(|| self.closed(vm))
+    /// Keeps the generation, or lets go of it.
+    pub(crate) fn keep(&self, generation: Option<Arc<Generation>>) {
+        let replaced = std::mem::replace(&mut *self.kept.lock(), generation);
+        drop(replaced);
     }
 
-    /// `SpaceClosedError`, naming the space.
-    pub(crate) fn closed(&self, vm: &VirtualMachine) -> PyBaseExceptionRef {
-        let error = crate::error::Error::Closed { name: self.name.clone() };
-        let class = super::generation::Shared::of(vm).map(|shared| shared.closed_error.clone());
-        let class = class.unwrap_or_else(|| vm.ctx.exceptions.runtime_error.to_owned());
-        vm.new_exception_msg(class, error.to_string().into())
+    /// The generation, or `SpaceClosedError` when it is gone.
+    pub(crate) fn get(&self, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
+        self.generation.get().and_then(std::sync::Weak::upgrade).ok_or_else(|| closed(&self.name, vm))
     }
+}
+
+/// `SpaceClosedError`, naming the space.
+pub(crate) fn closed(name: &str, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let error = crate::error::Error::Closed { name: name.to_owned() };
+    let class = super::generation::Shared::of(vm).map(|shared| shared.closed_error.clone());
+    let class = class.unwrap_or_else(|| vm.ctx.exceptions.runtime_error.to_owned());
+    vm.new_exception_msg(class, error.to_string().into())
 }

@@ -90,34 +90,6 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     }
 }
 
-/// [`import`] for a space that is closed: what `modules` has, and `None` for what would have to be found.
-pub(crate) fn import_loaded(modules: &PyObject, args: FuncArgs, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
-    let args = ImportArgs::of(args, vm)?;
-    let name = args.name.downcast_ref::<PyStr>().ok_or_else(|| vm.new_type_error("module name must be a string"))?;
-    let Some(text) = name.to_str() else { return Ok(None) };
-    let package = || args.globals.as_ref()?.get_item("__package__", vm).ok()?.downcast::<PyStr>().ok();
-    let absolute = match usize::try_from(args.level) {
-        Ok(0) => text.to_owned(),
-        Ok(level) => {
-            let Some(package) = package() else { return Ok(None) };
-            let Some(base) = package.to_string_lossy().rsplitn(level, '.').last().map(str::to_owned) else {
-                return Ok(None);
-            };
-            if text.is_empty() { base } else { format!("{base}.{text}") }
-        }
-        Err(_) => return Err(vm.new_value_error("level must be >= 0")),
-    };
-    let loaded = |name: &str| modules.get_item(name, vm).ok().filter(|module| !vm.is_none(module));
-    let Some(module) = loaded(&absolute) else { return Ok(None) };
-    match args.fromlist.filter(|names| !vm.is_none(names)) {
-        Some(names) => Ok(has_all(&module, &names, vm)?.then_some(module)),
-        None => Ok(match text.find('.') {
-            Some(dot) => loaded(&absolute[..absolute.len() - (text.len() - dot)]),
-            None => Some(module),
-        }),
-    }
-}
-
 /// Imports the submodules that a from-list names, and returns the package.
 fn from_package(package: &find::Found, fromlist: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let importlib = boot::importlib(&package.home, vm)?;

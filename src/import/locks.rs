@@ -142,6 +142,15 @@ fn wait(key: &LockKey, me: ThreadId) {
     graph.waiting.remove(&me);
 }
 
+/// In the child of a fork: the threads that held locks or waited are not there.
+pub(crate) fn after_fork() {
+    crate::vm::native::unlock_after_fork(&LOCKS);
+    let me = std::thread::current().id();
+    let mut graph = LOCKS.lock();
+    graph.waiting.clear();
+    graph.held.retain(|_, held| held.by == me);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,10 @@
 //! transparent. The walk ends at the place where native code last *entered* an owner on this thread: a space entered
 //! from Rust, a new thread's starting space, or the hidden interpreter while it loads a platform module.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::{Arc, atomic::Ordering},
+};
 
 use rustpython_vm::{PyObjectRef, VirtualMachine};
 
@@ -44,9 +47,15 @@ pub(crate) fn enter_with<R>(owner: Owner, context: Option<PyObjectRef>, body: im
     impl Drop for Leave {
         fn drop(&mut self) {
             let left = ENTERED.with_borrow_mut(Vec::pop);
+            if let Some(Entry { owner: Owner::Space(generation), .. }) = &left {
+                generation.entered.fetch_sub(1, Ordering::Release);
+            }
             // Outside the borrow: dropping the last reference to a generation runs finalizers, which may enter.
             drop(left);
         }
+    }
+    if let Owner::Space(generation) = &owner {
+        generation.entered.fetch_add(1, Ordering::Relaxed);
     }
     ENTERED.with_borrow_mut(|entered| entered.push(Entry { owner, below: FrameMark::top(), context }));
     let _leave = Leave;

@@ -73,6 +73,7 @@ pub(crate) fn create(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
             dict.del_item(key, vm)?;
         }
     }
+    settle(name, &hidden, &dict, vm)?;
     for (attribute, row) in attributes(name) {
         if row.treatment == Treatment::Hook {
             sysview::hooks::install(name, attribute, &hidden, &dict, vm)?;
@@ -96,6 +97,28 @@ pub(crate) fn create(generation: &Arc<Generation>, name: &str, vm: &VirtualMachi
     copy_mutable(name, &dict, vm)?;
     sysview::customise(generation, name, &dict, vm)?;
     Ok(module_over(dict, vm))
+}
+
+/// Fills in what platform code sets in its own module at the first call, and would take from whichever space calls
+/// first; and takes out of the copy what another space has set.
+fn settle(name: &str, hidden: &PyDictRef, copy: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    let late = match name {
+        "collections" => Some(("heapq", "heapq")),
+        "typing" => Some(("_lazy_annotationlib", "annotationlib")),
+        _ => None,
+    };
+    if let Some((attribute, module)) = late {
+        hidden.set_item(attribute, hidden_module(module, vm)?.into(), vm)?;
+        if name == "typing" {
+            copy.set_item(attribute, hidden.get_item(attribute, vm)?, vm)?;
+        }
+    }
+    if name == "threading" {
+        for hook in ["_trace_hook", "_profile_hook"] {
+            copy.set_item(hook, vm.ctx.none(), vm)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets the module-valued attributes of the projection `module` that it does not have yet.

@@ -164,6 +164,18 @@ impl ModuleTable {
         }
     }
 
+    /// Notes that `name` was unloaded.
+    pub(crate) fn unloaded(&self, name: &str) {
+        if let Some(mut record) = self.records.get_mut(name) {
+            record.state = ModuleState::Unloaded;
+        }
+    }
+
+    /// Puts back what was known of `name`.
+    pub(crate) fn restore(&self, name: &str, record: ModuleRecord) {
+        self.records.insert(name.to_owned(), record);
+    }
+
     /// The space that `name` was taken from, when it was.
     pub(crate) fn taken_from(&self, name: &str) -> Option<SpaceId> {
         self.records.get(name)?.from

@@ -1,39 +1,90 @@
-//! Closing a space and taking it out of the tree.
+//! The end of a space: close it, wait for who is inside, run its callbacks, take back what it registered, free it, and say
+//! what is left and why.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
-use rustpython_vm::VirtualMachine;
+use rustc_hash::FxHashSet;
+use rustpython_vm::{
+    AsObject, PyObjectRef, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyType},
+};
 
+use super::{
+    census::{self, Belongs, Census, Extent, Scope},
+    paths, registrations,
+    report::{DiscardReport, StayingThread},
+    tombstone,
+};
 use crate::{
     error::Error,
+    event::EventKind,
     import::{
-        generation::{Generation, Node, Shared},
+        generation::{Generation, Leftovers, Mark, Node, Shared, SpaceId},
         hooks,
         owner::{self, Owner},
     },
     space::Space,
     sysview::exit,
-    vm::frames,
+    vm::{
+        frames,
+        heap::{Isolated, Stopped, address},
+    },
 };
 
-/// Closes `node`: runs its `atexit` callbacks, the children's first, and takes it out of the tree. Functions and objects
-/// that outside code holds can still be called; imports that would load something raise `SpaceClosedError`, and what
-/// native code does on their behalf (printing, `atexit`) it does for the caller's space.
+/// How a space is to be discarded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiscardOptions {
+    /// Free the modules even when something outside holds them: functions and classes held there raise
+    /// `SpaceClosedError` when called.
+    pub force: bool,
+    /// How long to wait for threads inside. `None` waits for all but daemon threads, which are not waited for, as when
+    /// a program ends.
+    pub timeout: Option<Duration>,
+    /// Discard the descendants, too, leaves first.
+    pub recursive: bool,
+}
+
+impl DiscardOptions {
+    const fn effort(self) -> Effort {
+        if self.force { Effort::Force } else { Effort::Thorough }
+    }
+}
+
+/// A discard that came to its end.
+pub(crate) struct Discarded {
+    pub(crate) report: DiscardReport,
+    /// Ctrl-C while it waited for threads; the space was ended all the same.
+    pub(crate) interrupt: Option<PyBaseExceptionRef>,
+}
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// How often garbage may come to life again in a finalizer before it is left to the next discard.
+const ROUNDS: usize = 8;
+
+/// Discards the space `node`.
 ///
 /// # Errors
-/// [`Error::Root`], [`Error::Inside`], and [`Error::HasChildren`] unless `recursive`. The space is unchanged then.
+/// [`Error::Root`], [`Error::Inside`], and [`Error::HasChildren`] unless recursive. The space is unchanged then.
 pub(crate) fn discard(
     shared: &Arc<Shared>,
     node: &Arc<Node>,
-    recursive: bool,
+    options: DiscardOptions,
     vm: &VirtualMachine,
-) -> Result<(), Error> {
-    let Some(generation) = node.current() else { return Ok(()) };
+) -> Result<Discarded, Error> {
+    let mut report = DiscardReport::new(&node.name);
+    if node.is_closed() {
+        again(shared, node.id, options, &mut report, vm);
+        return Ok(Discarded { report, interrupt: None });
+    }
     if node.parent.is_none() {
         return Err(Error::Root);
     }
     let subtree = subtree_of(shared, node);
-    if subtree.len() > 1 && !recursive {
+    if subtree.len() > 1 && !options.recursive {
         let children = subtree.iter().filter(|other| other.id != node.id).map(|other| format!("{:?}", other.name));
         let children = children.collect::<Vec<_>>().join(", ");
         return Err(Error::HasChildren { name: node.name.clone(), children });
@@ -41,21 +92,47 @@ pub(crate) fn discard(
     if runs_on_this_thread(&subtree) {
         return Err(Error::Inside { name: node.name.clone() });
     }
-    drop(generation);
+    let started = Instant::now();
+    // Longer than the clock goes is for ever; a wait that ends some day in a century is near enough.
+    let deadline = options.timeout.map(|timeout| started.checked_add(timeout).unwrap_or(started + CENTURY));
+    let mut ended = Vec::new();
+    let mut interrupt = None;
     // A callback may make a child; it goes with the others.
-    let mut ended = HashSet::new();
-    loop {
-        let next = subtree_of(shared, node).into_iter().find(|node| !ended.contains(&node.id));
-        let Some(next) = next else { break };
-        ended.insert(next.id);
-        if let Some(generation) = next.current() {
-            owner::enter(Owner::Space(Arc::clone(&generation)), || exit::run(&generation, vm));
+    while let Some(next) = subtree_of(shared, node).into_iter().next() {
+        match close(shared, &next) {
+            Some(generation) => {
+                // Calls may still run in generations that it took the place of.
+                let draining = shared.draining.lock().extract_if(.., |older| older.id() == next.id).collect::<Vec<_>>();
+                for generation in draining.into_iter().chain([generation]) {
+                    interrupt = end(&generation, deadline, &mut report, vm).or(interrupt);
+                    ended.push(generation);
+                }
+            }
+            // Another thread is discarding it, and waits for its threads.
+            None => shared.tree.write().remove(next.id).map_or((), drop),
         }
     }
-    for node in subtree_of(shared, node) {
-        close(shared, &node, vm);
+    report.generation = ended.last().map_or(0, |generation| generation.number);
+    let names: Vec<_> =
+        ended.iter().map(|generation| (generation.id(), generation.name().to_owned(), generation.number)).collect();
+    let ids: Vec<_> = names.iter().map(|(id, ..)| *id).collect();
+    reclaim(shared, &ids, ended, options.effort(), &mut report, vm);
+    report.duration = started.elapsed();
+    let kind = if report.is_clean() { EventKind::Discarded } else { EventKind::Leaked };
+    for (id, name, number) in names {
+        shared.tell_of(kind, (id, &name, number), None, || report.held.first().map(ToString::to_string));
     }
-    Ok(())
+    tracing::debug!(space = node.name, objects = report.objects, held = report.held.len(), "discarded");
+    Ok(Discarded { report, interrupt })
+}
+
+/// Looks again at what is left of a space that was discarded before; perhaps nothing holds it any longer.
+fn again(shared: &Arc<Shared>, id: SpaceId, options: DiscardOptions, report: &mut DiscardReport, vm: &VirtualMachine) {
+    let started = Instant::now();
+    let left: Vec<_> = shared.leftovers.lock().generations.iter().filter_map(Weak::upgrade).collect();
+    let left = left.into_iter().filter(|generation| generation.id() == id).collect();
+    reclaim(shared, &[id], left, options.effort(), report, vm);
+    report.duration = started.elapsed();
 }
 
 /// `node` and its descendants, leaves first.
@@ -66,17 +143,54 @@ fn subtree_of(shared: &Shared, node: &Node) -> Vec<Arc<Node>> {
     subtree
 }
 
-/// Takes `node` out of the tree; imports see a closed space from here on. Of two threads that close it, one does.
-fn close(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) {
-    let Some(generation) = node.generation.swap(None) else { return };
-    generation.withdraw();
+/// Takes `node` out of the tree. Of two threads that close it, one gets the generation.
+fn close(shared: &Arc<Shared>, node: &Arc<Node>) -> Option<Arc<Generation>> {
+    let generation = node.generation.swap(None)?;
     let removed = shared.tree.write().remove(node.id);
     shared.forget_handle(node.id);
-    // Only dict operations, which cannot fail for lack of anything but memory; a space that is gone for imports is
-    // closed either way.
-    let _ = hooks::close(&generation, vm);
-    tracing::debug!(space = generation.name(), "discarded");
     drop(removed);
+    Some(generation)
+}
+
+/// Whether a thread runs in the generation.
+pub(crate) fn is_inside(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
+    generation.entered.load(Ordering::Acquire) > 0 || !threads_inside(generation, vm).is_empty()
+}
+
+/// Brings a generation to its end in which no thread runs: code that something still holds can go on in it, and import.
+pub(crate) fn finish(generation: &Arc<Generation>, vm: &VirtualMachine) {
+    generation.withdraw();
+    registrations::end_subscriptions(generation, None, vm);
+    owner::enter(Owner::Space(Arc::clone(generation)), || {
+        registrations::end_thread_pools(generation, vm);
+        exit::run(generation, vm);
+    });
+    generation.importlib.store(None);
+}
+
+/// Brings a generation that nobody can enter any more to its end: only code that something still holds can run in it
+/// afterwards, and it cannot import what is not loaded.
+pub(crate) fn end(
+    generation: &Arc<Generation>,
+    deadline: Option<Instant>,
+    report: &mut DiscardReport,
+    vm: &VirtualMachine,
+) -> Option<PyBaseExceptionRef> {
+    let mut interrupt = None;
+    generation.tell(EventKind::Closing, None, || None);
+    generation.begin_ending();
+    generation.withdraw();
+    if generation.importlib.load().is_some() || generation.main.get().is_some() {
+        registrations::end_subscriptions(generation, deadline, vm);
+        owner::enter(Owner::Space(Arc::clone(generation)), || registrations::end_thread_pools(generation, vm));
+        let (staying, interrupted) = wait(generation, deadline, vm);
+        report.threads.extend(staying);
+        interrupt = interrupted;
+        owner::enter(Owner::Space(Arc::clone(generation)), || exit::run(generation, vm));
+    }
+    generation.importlib.store(None);
+    generation.finish_ending();
+    interrupt
 }
 
 /// Whether a frame of one of these spaces is below this call, or one of them was entered from native code.
@@ -90,31 +204,282 @@ fn runs_on_this_thread(nodes: &[Arc<Node>]) -> bool {
     found || owner::any_entered(belongs)
 }
 
+/// How long a thread may take to leave the space when it has left `threading`.
+const LEAVING: Duration = Duration::from_millis(50);
+
+/// The longest sleep between two looks at the threads inside.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until no thread is inside, and returns those that stay.
+fn wait(
+    generation: &Arc<Generation>,
+    deadline: Option<Instant>,
+    vm: &VirtualMachine,
+) -> (Vec<StayingThread>, Option<PyBaseExceptionRef>) {
+    let mut pause = Duration::from_micros(50);
+    let mut late_since = None;
+    loop {
+        let inside = threads_inside(generation, vm);
+        let entered = generation.entered.load(Ordering::Acquire);
+        if inside.is_empty() && entered == 0 {
+            return (Vec::new(), None);
+        }
+        let late = match deadline {
+            Some(deadline) => Instant::now() >= deadline,
+            None => {
+                let daemons = registrations::daemon_threads(generation, vm);
+                inside.iter().all(|thread| daemons.contains(thread)) && entered <= daemons.len()
+            }
+        };
+        // A thread that ends leaves `threading` a moment before it leaves the space.
+        let since = *late_since.get_or_insert_with(Instant::now);
+        if !late {
+            late_since = None;
+        } else if deadline.is_some() || since.elapsed() >= LEAVING {
+            return (registrations::describe_threads(generation, &inside, vm), None);
+        }
+        vm.allow_threads(|| std::thread::sleep(pause));
+        pause = (pause * 2).min(LOOK);
+        if let Err(interrupt) = vm.check_signals() {
+            return (registrations::describe_threads(generation, &inside, vm), Some(interrupt));
+        }
+    }
+}
+
+/// The threads that run a frame of the generation.
+fn threads_inside(generation: &Generation, vm: &VirtualMachine) -> Vec<u64> {
+    let builtins = generation.builtins_dict.as_object();
+    let world = Stopped::new(vm);
+    let stacks = world.stacks();
+    let inside = stacks.iter().filter(|(_, frames)| frames.iter().any(|frame| frame.builtins().is(builtins)));
+    inside.map(|(thread, _)| *thread).collect()
+}
+
+/// How hard to look for what can be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Count what the generations lead to. What seems to be held, perhaps by a call that is about to return, is looked at
+    /// again later.
+    Quick,
+    /// Empty caches of platform modules and look at all objects of the process before saying that something is held.
+    Thorough,
+    /// Free it even if something holds it.
+    Force,
+}
+
+/// Frees what nothing outside holds of ended generations, those of earlier discards that something held then included.
+/// What is held of `spaces` goes into the report.
+pub(crate) fn reclaim(
+    shared: &Arc<Shared>,
+    spaces: &[SpaceId],
+    ended: Vec<Arc<Generation>>,
+    effort: Effort,
+    report: &mut DiscardReport,
+    vm: &VirtualMachine,
+) {
+    let mut remains = Remains::default();
+    for generation in ended {
+        if generation.importlib_was_made() || generation.main.get().is_some() {
+            remains.generations.push(generation);
+        } else {
+            // Only dict operations, which cannot fail for lack of anything but memory.
+            let _ = hooks::untie(&generation, vm);
+            generation.key.keep(None);
+        }
+    }
+    registrations::take_back(&remains.generations, vm);
+    remains.take_up(std::mem::take(&mut *shared.leftovers.lock()));
+    if remains.is_empty() {
+        return;
+    }
+    remains.collect_with(spaces, effort, report, vm);
+    if !remains.is_empty() {
+        if effort != Effort::Quick {
+            if effort != Effort::Force {
+                registrations::restore_natives(&remains.generations, vm);
+            }
+            let of_spaces = |id: SpaceId| spaces.contains(&id);
+            let generations = remains.generations.iter().filter(|generation| of_spaces(generation.id())).cloned();
+            let classes = remains.classes.iter().filter(|mark| of_spaces(mark.space)).cloned();
+            let scope = Scope::new(generations.collect(), &classes.collect::<Vec<_>>(), vm);
+            if !scope.is_empty() {
+                report.held.extend(paths::entries(&scope, vm));
+            }
+        }
+        remains.leave(&mut shared.leftovers.lock());
+    }
+}
+
+/// What is being freed.
+#[derive(Default)]
+struct Remains {
+    generations: Vec<Arc<Generation>>,
+    classes: Vec<Mark>,
+}
+
+impl Remains {
+    fn is_empty(&self) -> bool {
+        self.generations.is_empty() && self.classes.is_empty()
+    }
+
+    fn take_up(&mut self, leftovers: Leftovers) {
+        for leftover in leftovers.generations.iter().filter_map(Weak::upgrade) {
+            if !self.generations.iter().any(|generation| Arc::ptr_eq(generation, &leftover)) {
+                self.generations.push(leftover);
+            }
+        }
+        self.classes.extend(leftovers.classes.into_iter().filter(|mark| mark.class.upgrade().is_some()));
+    }
+
+    fn leave(self, leftovers: &mut Leftovers) {
+        leftovers.generations.extend(self.generations.iter().map(Arc::downgrade));
+        leftovers.classes.extend(self.classes);
+    }
+
+    fn collect_with(&mut self, spaces: &[SpaceId], effort: Effort, report: &mut DiscardReport, vm: &VirtualMachine) {
+        // Garbage that the program left behind lately; what it refers to would seem to be held.
+        vm.state.gc.collect_force(0);
+        if self.collect(Extent::Spaces, report, vm) || effort == Effort::Quick {
+            return;
+        }
+        registrations::purge(&self.generations, &self.classes, vm);
+        if self.collect(Extent::Spaces, report, vm) || self.collect(Extent::Process, report, vm) {
+            return;
+        }
+        if effort == Effort::Force {
+            let generations: Vec<_> =
+                self.generations.iter().filter(|generation| spaces.contains(&generation.id())).cloned().collect();
+            let classes: Vec<_> = self.classes.iter().filter(|mark| spaces.contains(&mark.space)).cloned().collect();
+            tombstone::bury(&generations, &classes, vm);
+            drop(generations);
+            self.collect(Extent::Process, report, vm);
+        }
+    }
+
+    /// Frees what only the generations themselves keep alive, and takes those out of which nothing is left. Returns
+    /// whether that was everything.
+    fn collect(&mut self, extent: Extent, report: &mut DiscardReport, vm: &VirtualMachine) -> bool {
+        // Finalizers run, what they left has to be counted again.
+        for _ in 0..ROUNDS {
+            self.classes.retain(|mark| mark.class.upgrade().is_some());
+            let scope = Scope::new(self.generations.clone(), &self.classes, vm);
+            let (garbage, expected, held) = {
+                let world = Stopped::new(vm);
+                let counted = Census::take(&world, &scope, extent, vm);
+                let (garbage, expected) = census::pin(&counted.garbage);
+                let held: Vec<PyObjectRef> = counted.held.iter().map(|object| (*object).to_owned()).collect();
+                (garbage, expected, held)
+            };
+            let ran = finalize(&garbage, &scope, vm);
+            let isolated = {
+                let world = Stopped::new(vm);
+                let expected = if ran { census::recount(&garbage, &scope, &world) } else { expected };
+                // A thread may have come in while finalizers ran.
+                if scope.in_use(&garbage) { None } else { world.isolate(&garbage, &expected) }
+            };
+            let Some(late) = isolated else { continue };
+            drop(late);
+            report.count(&garbage);
+            self.mark(&held, &scope, vm);
+            let anything = !held.is_empty();
+            drop((held, scope));
+            let freed: Vec<_> = self
+                .generations
+                .extract_if(.., |generation| garbage.iter().any(|object| object.is(&generation.key)))
+                .collect();
+            for generation in &freed {
+                generation.key.keep(None);
+            }
+            Isolated::new(garbage).free();
+            drop(freed);
+            return !anything;
+        }
+        false
+    }
+
+    /// Remembers the classes among what is held: the module that says whose they are may go.
+    fn mark(&mut self, held: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) {
+        for class in held {
+            if let Some(space) = class.downcast_ref::<PyType>().and_then(|class| scope.home(class, vm))
+                && !self.classes.iter().any(|mark| mark.class.upgrade().is_some_and(|other| other.is(class)))
+                && let Ok(class) = class.downgrade(None, vm)
+            {
+                self.classes.push(Mark { space, class });
+            }
+        }
+    }
+}
+
+/// Clears the weak references to `garbage`, runs their callbacks, then the finalizers, while everything is whole.
+/// Returns whether Python code may have run.
+pub(crate) fn finalize(garbage: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) -> bool {
+    let mut ran = false;
+    let callbacks: Vec<_> = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
+    let dying: FxHashSet<usize> = if callbacks.is_empty() {
+        FxHashSet::default()
+    } else {
+        garbage.iter().map(|object| address(object)).collect()
+    };
+    for (reference, callback) in callbacks {
+        // As CPython has it, a reference that dies itself is not told, unless a program's own function is to be: those
+        // of platform code (`WeakMethod`, `WeakValueDictionary`) tidy up what goes anyway.
+        if dying.contains(&address(reference.as_object())) && scope.belongs(&callback, vm) != Belongs::Core {
+            continue;
+        }
+        ran = true;
+        if let Err(error) = callback.call((reference,), vm) {
+            vm.run_unraisable(error, Some("weakref callback".to_owned()), callback);
+        }
+    }
+    for object in garbage {
+        if !object.gc_finalized() {
+            object.try_call_finalizer();
+            ran |= object.gc_finalized();
+        }
+    }
+    ran
+}
+
 impl Space {
-    /// Discards the space: runs its `atexit` callbacks, closes it and takes it out of the tree.
+    /// Discards the space: closes it, waits for threads inside, runs its `atexit` callbacks and frees everything that
+    /// nothing outside holds.
     ///
-    /// Functions and objects that outside code holds can still be called. Importing what is not loaded raises
-    /// `SpaceClosedError` there, and what native code does on their behalf (printing, `atexit`) it does for the caller's
-    /// space. Discarding a discarded space does nothing.
+    /// What is still held goes on working, and is reported with the path that holds it; only importing what is not
+    /// loaded raises `SpaceClosedError` there. Discarding a discarded space does nothing.
     ///
     /// # Errors
     /// [`Error::Root`] for the root, [`Error::HasChildren`] while it has live children (use
-    /// [`Space::discard_tree`]), [`Error::Inside`] when code of the space is running on this thread. The space is
+    /// [`DiscardOptions::recursive`]), [`Error::Inside`] when code of the space is running on this thread. The space is
     /// unchanged then.
-    pub fn discard(&self) -> Result<(), Error> {
-        self.discard_with(false)
+    ///
+    /// ```
+    /// # let runtime = modspace::Runtime::new()?;
+    /// let space = runtime.root().child().create()?;
+    /// space.exec("import json; text = json.dumps([1, 2])")?;
+    /// let report = space.discard()?;
+    /// assert!(report.held.is_empty());
+    /// # Ok::<(), modspace::Error>(())
+    /// ```
+    pub fn discard(&self) -> Result<DiscardReport, Error> {
+        self.discard_with(DiscardOptions::default())
     }
 
-    /// Discards the space and all its descendants, leaves first.
+    /// [`Space::discard`], with options.
     ///
     /// # Errors
-    /// As [`Space::discard`], without [`Error::HasChildren`].
-    pub fn discard_tree(&self) -> Result<(), Error> {
-        self.discard_with(true)
-    }
-
-    fn discard_with(&self, recursive: bool) -> Result<(), Error> {
-        let Ok(node) = self.node() else { return Ok(()) };
-        self.runtime.with(|vm| discard(self.runtime.shared(), &node, recursive, vm))
+    /// As [`Space::discard`].
+    pub fn discard_with(&self, options: DiscardOptions) -> Result<DiscardReport, Error> {
+        self.runtime.with(|vm| {
+            let Ok(node) = self.node() else {
+                let mut report = DiscardReport::default();
+                again(self.runtime.shared(), self.id, options, &mut report, vm);
+                return Ok(report);
+            };
+            let discarded = discard(self.runtime.shared(), &node, options, vm)?;
+            match discarded.interrupt {
+                Some(interrupt) => Err(crate::space::to_python_error(&interrupt, vm).into()),
+                None => Ok(discarded.report),
+            }
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDict};
 
+use super::registrations;
 use crate::{
     error::Error,
     import::{
@@ -58,6 +59,7 @@ pub(crate) fn shut_down(runtime: &Runtime, status: Status) -> u8 {
     }
     let finalised = runtime.take_interpreter().map_or(0, |interpreter| interpreter.finalize(None));
     close_all(runtime);
+    runtime.shared().events.close();
     let status = if status == 0 { finalised } else { status };
     // As the C library's exit(): the low eight bits.
     (status & 0xff) as u8
@@ -76,6 +78,7 @@ fn end_spaces(runtime: &Runtime, vm: &VirtualMachine) -> bool {
     for generation in &generations {
         owner::enter(Owner::Space(Arc::clone(generation)), || {
             exit::run(generation, vm);
+            registrations::end_subscriptions(generation, None, vm);
             flushed &= visible::flush(generation, vm);
         });
     }
@@ -115,7 +118,7 @@ fn hand_over_modules(runtime: &Runtime, vm: &VirtualMachine) -> PyResult<()> {
 fn close_all(runtime: &Runtime) {
     let nodes: Vec<_> = runtime.shared().tree.write().drain().map(|(_, node)| node).collect();
     for generation in nodes.iter().filter_map(|node| node.generation.swap(None)) {
-        generation.withdraw();
+        generation.unpublish();
     }
 }
 

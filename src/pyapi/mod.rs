@@ -3,7 +3,9 @@
 mod info;
 mod module;
 mod module_space;
+mod report;
 mod space_of;
+mod subscription;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::{
         owner::{self, Owner},
         project::hidden_module,
     },
+    lifecycle,
     space::{Runtime, RuntimeBuilder},
 };
 
@@ -31,6 +34,8 @@ fn module_def(ctx: &Context) -> &'static PyModuleDef {
 
 /// Puts into the hidden `modspace` what exists only once the runtime does; every space's projection copies it.
 fn publish(shared: &Arc<Shared>, root: &Arc<Node>, vm: &VirtualMachine) -> PyResult<()> {
+    lifecycle::install(vm)?;
+    let _ = shared.util.set(&module::UTIL);
     let dict = hidden_module("modspace", vm)?.dict();
     dict.set_item("root", handle(shared, root, vm), vm)?;
     dict.set_item("SpaceError", shared.space_error.clone().into(), vm)?;
@@ -85,6 +90,11 @@ pub(crate) fn enter<R>(
 ) -> PyResult<R> {
     let generation = node.current().ok_or_else(|| raise(&Error::Closed { name: node.name.clone() }, vm))?;
     crate::import::context::enter(Arc::clone(&generation), vm, || crate::vm::panic::catch(vm, || body(&generation)))
+}
+
+/// The generation of the calling code.
+pub(crate) fn calling(vm: &VirtualMachine) -> PyResult<Arc<crate::import::generation::Generation>> {
+    owner::lexical(vm).ok_or_else(|| vm.new_runtime_error("no module space is running"))
 }
 
 /// The lexical space of the calling code.

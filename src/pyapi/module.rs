@@ -1,19 +1,82 @@
 //! The functions of the module.
 
-use rustpython_vm::pymodule;
+use rustpython_vm::{
+    FromArgs, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, function::PyMethodDef, pymodule,
+};
+
+use super::{module_space, report};
+use crate::{import::key::SpaceKey, lifecycle::modules, vm::native::def};
+
+#[derive(FromArgs)]
+pub(crate) struct ForceArgs {
+    #[pyarg(any, default)]
+    force: Option<PyObjectRef>,
+}
+
+impl ForceArgs {
+    fn force(self, vm: &VirtualMachine) -> PyResult<bool> {
+        module_space::flag(self.force, "force", vm)
+    }
+}
+
+/// What a space's `importlib.util` has beside CPython's functions.
+pub(super) static UTIL: [PyMethodDef; 3] = [def("reload", reload), def("unload", unload), def("reimport", reimport)];
+
+fn reload(key: PyRef<SpaceKey>, module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult {
+    modules::reload(&key.get(vm)?, &module, args.force(vm)?, vm)
+}
+
+fn unload(key: PyRef<SpaceKey>, module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult {
+    // The caller's reference would seem to hold it.
+    let report = modules::unload(&key.get(vm)?, module, args.force(vm)?, vm)?;
+    Ok(report::UnloadReport::from(report).into_ref(&vm.ctx).into())
+}
+
+fn reimport(key: PyRef<SpaceKey>, module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult {
+    modules::reimport(&key.get(vm)?, &module, args.force(vm)?, vm)
+}
 
 #[pymodule(name = "modspace")]
 pub(crate) mod modspace {
-    use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyTypeRef, class::PyClassImpl};
+    use rustpython_vm::{
+        AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+        builtins::{PyStrRef, PyTypeRef},
+        class::PyClassImpl,
+        function::PosArgs,
+    };
 
     use crate::{
         import::context,
-        pyapi::{self, info, module_space, space_of as finder},
+        lifecycle,
+        pyapi::{self, info, module::ForceArgs, module_space, report, space_of as finder, subscription},
     };
 
     #[pyattr(name = "ModuleInfo")]
     fn module_info(_vm: &VirtualMachine) -> PyTypeRef {
         info::ModuleInfo::make_static_type()
+    }
+
+    #[pyattr(name = "DiscardReport")]
+    fn discard_report(_vm: &VirtualMachine) -> PyTypeRef {
+        let _ = report::Held::make_static_type();
+        let _ = report::StayingThread::make_static_type();
+        report::DiscardReport::make_static_type()
+    }
+
+    #[pyattr(name = "Event")]
+    fn event(_vm: &VirtualMachine) -> PyTypeRef {
+        let _ = subscription::Subscription::make_static_type();
+        subscription::Event::make_static_type()
+    }
+
+    #[pyattr(name = "ReloadReport")]
+    fn reload_report(_vm: &VirtualMachine) -> PyTypeRef {
+        report::ReloadReport::make_static_type()
+    }
+
+    #[pyattr(name = "UnloadReport")]
+    fn unload_report(_vm: &VirtualMachine) -> PyTypeRef {
+        report::UnloadReport::make_static_type()
     }
 
     #[pyattr(name = "ModuleSpace")]
@@ -48,6 +111,45 @@ pub(crate) mod modspace {
         let shared = pyapi::shared(vm)?;
         let nodes: Vec<_> = shared.tree.read().values().cloned().collect();
         Ok(nodes.iter().map(|node| pyapi::handle(&shared, node, vm)).collect())
+    }
+
+    /// Runs the code of a module of the calling space again, in its namespace, as `importlib.reload` does.
+    #[pyfunction]
+    fn reload(module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult {
+        lifecycle::modules::reload(&pyapi::calling(vm)?, &module, args.force(vm)?, vm)
+    }
+
+    /// Takes a module of the calling space, and its submodules, out of `sys.modules` and of its package.
+    #[pyfunction]
+    fn unload(module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
+        let generation = pyapi::calling(vm)?;
+        let force = args.force(vm)?;
+        let report = lifecycle::modules::unload(&generation, module, force, vm)?;
+        Ok(report::UnloadReport::from(report).into_ref(&vm.ctx).into())
+    }
+
+    /// A second copy of a module of the calling space, with its submodules; the first stays in `sys.modules`.
+    #[pyfunction]
+    fn reimport(module: PyObjectRef, args: ForceArgs, vm: &VirtualMachine) -> PyResult {
+        lifecycle::modules::reimport(&pyapi::calling(vm)?, &module, args.force(vm)?, vm)
+    }
+
+    /// Calls `function(event)` for everything that happens from now on, or for events of the kinds named, in order, on a
+    /// thread of its own. What it raises is reported through `sys.unraisablehook`.
+    #[pyfunction]
+    fn subscribe(function: PyObjectRef, kinds: PosArgs<PyStrRef>, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
+        if !function.is_callable() {
+            return Err(vm.new_type_error(format!("subscribe() takes a function, not {}", function.class().name())));
+        }
+        let kinds = kinds.into_vec().iter().map(|kind| kind.to_string_lossy().into_owned()).collect();
+        let subscription = subscription::subscribe(function, subscription::kinds(kinds, vm)?, vm)?;
+        Ok(subscription.into_ref(&vm.ctx).into())
+    }
+
+    /// The shortest path from a root to `object`: who keeps it. None when only native code or the caller does.
+    #[pyfunction]
+    fn why(object: PyObjectRef, vm: &VirtualMachine) -> Option<String> {
+        lifecycle::why(&object, vm)
     }
 
     /// The space that a module, function, class or instance belongs to; None for native and platform ones.

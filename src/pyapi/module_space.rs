@@ -1,6 +1,9 @@
 //! The class `ModuleSpace`.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rustpython_vm::{
     AsObject, Context, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
@@ -10,16 +13,23 @@ use rustpython_vm::{
     types::{Constructor, Initializer, Representable},
 };
 
-use super::{enter, handle, info::ModuleInfo, raise, shared};
+use super::{
+    enter, handle,
+    info::ModuleInfo,
+    raise,
+    report::{DiscardReport, ReloadReport},
+    shared,
+};
 use crate::{
     error::Error,
     import::{
         context,
-        generation::{Generation, Node},
+        generation::{Asked, Generation, Node},
         policy::Pattern,
     },
-    lifecycle,
+    lifecycle::{self, DiscardOptions},
     space::{Config, SearchPath, create, run},
+    vm::panic,
 };
 
 /// A module space.
@@ -288,6 +298,9 @@ impl ModuleSpace {
         }
         enter(zelf.node(vm)?, vm, |generation| {
             let found = crate::import::find::find_and_load(generation, &name, vm);
+            if let (Ok(_), Some(name)) = (&found, name.to_str()) {
+                generation.note(Asked::Import(name.to_owned()));
+            }
             found.map(|found| found.module).inspect_err(|error| {
                 rustpython_vm::import::remove_importlib_frames(vm, error);
                 if !error.fast_isinstance(vm.ctx.exceptions.module_not_found_error) {
@@ -328,7 +341,9 @@ impl ModuleSpace {
         let path = rustpython_vm::function::FsPath::try_from_path_like(path, true, vm)?.to_path_buf(vm)?;
         let argv = args.argv(vm)?;
         enter(zelf.node(vm)?, vm, |generation| {
+            let asked = Asked::Path(path.as_os_str().to_owned(), argv.clone());
             run::path(generation, path.as_os_str(), argv, vm)?;
+            generation.note(asked);
             Ok(generation.main(vm)?.dict().into())
         })
     }
@@ -339,16 +354,35 @@ impl ModuleSpace {
         let argv = args.argv(vm)?;
         let name = text(&name, "the module name", vm)?;
         enter(zelf.node(vm)?, vm, |generation| {
+            let asked = Asked::Module(name.clone(), argv.clone());
             run::module(generation, &name, argv, vm)?;
+            generation.note(asked);
             Ok(generation.main(vm)?.dict().into())
         })
     }
 
-    /// Runs the space's `atexit` callbacks, closes it and takes it out of the tree.
+    /// Builds the next generation of the space beside this one, with everything anew that was imported or run by name, and
+    /// swaps it in. When that fails, nothing changes.
     #[pymethod]
-    fn discard(zelf: &Py<Self>, args: DiscardArgs, vm: &VirtualMachine) -> PyResult<()> {
-        let node = zelf.node(vm)?;
-        lifecycle::discard(&shared(vm)?, node, args.recursive, vm).map_err(|error| raise(&error, vm))
+    fn reload(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<ReloadReport> {
+        panic::catch(vm, || {
+            let report = lifecycle::reload(&shared(vm)?, zelf.node(vm)?, vm);
+            report.map(Into::into).map_err(|failure| lifecycle::raise_reload(failure, |error| raise(error, vm)))
+        })
+    }
+
+    /// Closes the space, waits up to `timeout` seconds for threads inside, runs its `atexit` callbacks and frees
+    /// everything that nothing outside holds; the report says what is left, and why.
+    #[pymethod]
+    fn discard(zelf: &Py<Self>, args: DiscardArgs, vm: &VirtualMachine) -> PyResult<DiscardReport> {
+        let options = args.options(vm)?;
+        let discard =
+            || lifecycle::discard(&shared(vm)?, zelf.node(vm)?, options, vm).map_err(|error| raise(&error, vm));
+        let discarded = panic::catch(vm, discard)?;
+        match discarded.interrupt {
+            Some(interrupt) => Err(interrupt),
+            None => Ok(discarded.report.into()),
+        }
     }
 
     #[pymethod]
@@ -383,6 +417,45 @@ impl RunArgs {
 
 #[derive(FromArgs)]
 struct DiscardArgs {
-    #[pyarg(named, default = false)]
-    recursive: bool,
+    #[pyarg(any, default)]
+    force: Option<PyObjectRef>,
+    #[pyarg(any, default)]
+    timeout: Option<PyObjectRef>,
+    #[pyarg(any, default)]
+    recursive: Option<PyObjectRef>,
+}
+
+/// A flag that must be a `bool`: `discard("no")` means nothing good.
+pub(super) fn flag(value: Option<PyObjectRef>, what: &str, vm: &VirtualMachine) -> PyResult<bool> {
+    let Some(value) = value else { return Ok(false) };
+    if value.class().is(vm.ctx.types.bool_type) {
+        return value.try_to_bool(vm);
+    }
+    Err(vm.new_type_error(format!("{what} must be True or False, not {}", value.class().name())))
+}
+
+/// A number of seconds, or None.
+pub(super) fn timeout(value: Option<PyObjectRef>, vm: &VirtualMachine) -> PyResult<Option<Duration>> {
+    let Some(value) = value.filter(|value| !vm.is_none(value)) else { return Ok(None) };
+    let class = value.class().name().to_string();
+    let seconds = match value.try_float(vm) {
+        Ok(seconds) => seconds.to_f64(),
+        Err(error) if error.fast_isinstance(vm.ctx.exceptions.overflow_error) => return Err(error),
+        Err(_) => return Err(vm.new_type_error(format!("timeout must be a number of seconds or None, not {class}"))),
+    };
+    if seconds.is_nan() || seconds < 0.0 {
+        let message = format!("timeout must be a number of seconds that is not negative, not {seconds}");
+        return Err(vm.new_value_error(message));
+    }
+    Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+}
+
+impl DiscardArgs {
+    fn options(self, vm: &VirtualMachine) -> PyResult<DiscardOptions> {
+        Ok(DiscardOptions {
+            force: flag(self.force, "force", vm)?,
+            timeout: timeout(self.timeout, vm)?,
+            recursive: flag(self.recursive, "recursive", vm)?,
+        })
+    }
 }

@@ -1,8 +1,8 @@
 //! Making a space.
 
 use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -10,13 +10,13 @@ use rustpython_vm::{PyObjectRef, PyPayload, PyResult, VirtualMachine, builtins::
 
 use crate::{
     error::Error,
+    event::EventKind,
     import::{
         generation::{Generation, Node, Shared},
         key::SpaceKey,
         policy::{Delegation, Pattern, Policy},
-        table::ModuleTable,
     },
-    sysview::{State, visible},
+    sysview::visible,
     vm::hidden,
 };
 
@@ -115,7 +115,14 @@ pub(crate) fn create(
             return Err(Error::Closed { name: parent.name.clone() }.into());
         }
         generation.publish();
-        node.generation.store(Some(generation));
+        node.generation.store(Some(Arc::clone(&generation)));
+        // Discarded with its parent in this moment, it would be in no tree.
+        if shared.node(id).is_none() {
+            node.generation.store(None);
+            generation.unpublish();
+            return Err(Error::Closed { name: node.name.clone() }.into());
+        }
+        generation.tell(EventKind::Created, None, || None);
         Ok(node)
     })();
     if made.is_err() {
@@ -144,23 +151,5 @@ fn generation(
     modules.set_item("sys", sys.clone().into(), vm)?;
     modules.set_item("builtins", builtins.clone().into(), vm)?;
     sys_dict.set_item("modules", modules.into(), vm)?;
-    let generation = Arc::new(Generation {
-        serial: Generation::next_serial(),
-        number,
-        node: Arc::clone(node),
-        shared: Arc::clone(shared),
-        policy,
-        sys,
-        sys_dict,
-        builtins,
-        builtins_dict,
-        key,
-        main: OnceLock::new(),
-        importlib: ArcSwapOption::empty(),
-        booted: AtomicBool::new(false),
-        table: ModuleTable::default(),
-        state: State::default(),
-    });
-    generation.key.set(&generation);
-    Ok(generation)
+    Ok(Generation::new(node, shared, number, policy, key, (sys, sys_dict), (builtins, builtins_dict)))
 }

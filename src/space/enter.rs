@@ -10,7 +10,11 @@ use rustpython_vm::{
 use super::Space;
 use crate::{
     error::{Error, PythonError},
-    import::{context, generation::Generation, level},
+    import::{
+        context,
+        generation::{Asked, Generation},
+        level,
+    },
     vm::panic,
 };
 
@@ -117,7 +121,11 @@ impl Space {
     /// # Errors
     /// As [`Space::enter`].
     pub fn import(&self, name: &str) -> Result<(), Error> {
-        self.enter(|entered| entered.import(name).map(drop))
+        self.enter(|entered| {
+            entered.import(name)?;
+            entered.generation.note(Asked::Import(name.to_owned()));
+            Ok(())
+        })
     }
 
     /// `repr()` of an expression's value.

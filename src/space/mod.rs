@@ -6,6 +6,7 @@ pub(crate) mod run;
 mod runtime;
 
 pub use enter::Entered;
+pub(crate) use enter::to_python_error;
 pub use runtime::{Runtime, RuntimeBuilder};
 
 use std::sync::Arc;

@@ -168,6 +168,11 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         code: CodeCache::default(),
         hidden: DashMap::new(),
         handles: DashMap::new(),
+        events: crate::event::Events::default(),
+        util: std::sync::OnceLock::new(),
+        auditing: std::sync::atomic::AtomicBool::new(false),
+        draining: parking_lot::Mutex::default(),
+        leftovers: parking_lot::Mutex::default(),
         context_get: context.get_attr("get", vm)?,
         context,
         closed_error: error("SpaceClosedError", space_error.clone()),
@@ -258,6 +263,13 @@ impl Runtime {
     #[must_use]
     pub fn spaces(&self) -> Vec<Space> {
         self.shared().tree.read().keys().map(|id| Space { runtime: self.clone(), id }).collect()
+    }
+
+    /// Subscribes to what happens in the runtime from now on: every event, in order. The channel has no limit; who
+    /// subscribes should take events out, or drop the channel. It ends when the runtime is shut down.
+    #[must_use]
+    pub fn subscribe(&self) -> crossbeam::channel::Receiver<crate::event::Event> {
+        self.shared().events.subscribe().1
     }
 
     /// The space with this id.

@@ -32,6 +32,29 @@ pub(crate) struct Registry {
     errors: DashMap<String, PyObjectRef>,
 }
 
+impl Registry {
+    /// Everything registered.
+    pub(crate) fn objects(&self) -> Vec<PyObjectRef> {
+        let mut objects = self.search.lock().clone();
+        for map in [&self.found, &self.errors] {
+            objects.extend(map.iter().map(|entry| entry.value().clone()));
+        }
+        objects
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let search = std::mem::take(&mut *self.search.lock());
+        let take = |map: &DashMap<String, PyObjectRef>| {
+            let taken: Vec<PyObjectRef> = map.iter().map(|entry| entry.value().clone()).collect();
+            map.clear();
+            taken
+        };
+        let maps = (take(&self.found), take(&self.errors));
+        drop((search, maps));
+    }
+}
+
 static FUNCTIONS: [PyMethodDef; 7] = [
     def("register", register),
     def("unregister", unregister),
@@ -43,6 +66,7 @@ static FUNCTIONS: [PyMethodDef; 7] = [
 ];
 
 static SEARCH: PyMethodDef = def("search", search);
+static STANDARD: PyMethodDef = def("standard", standard);
 static ENCODE: PyMethodDef = def("encode", encode);
 static DECODE: PyMethodDef = def("decode", decode);
 static READER: PyMethodDef = def("streamreader", stream_reader);
@@ -64,7 +88,30 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
             python.set_item(def.name, function, vm)?;
         }
     }
-    vm.state.codec_registry.register(SEARCH.build_function(&vm.ctx).into(), vm)
+    let registry = &vm.state.codec_registry;
+    let standard = hidden_module("encodings", vm)?.dict().get_item("search_function", vm)?;
+    registry.unregister(&standard);
+    registry.register(bind(&STANDARD, standard, vm), vm)?;
+    registry.register(SEARCH.build_function(&vm.ctx).into(), vm)?;
+    warm(&native, vm)
+}
+
+/// The native charmap functions are Python code that is found at the first call and kept for good: it must not be a
+/// space's.
+fn warm(native: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    let strict = "strict";
+    let table = vm.ctx.new_str("a");
+    native.get_item("charmap_build", vm)?.call((vm.ctx.new_str("\0".repeat(256)),), vm)?;
+    native.get_item("charmap_encode", vm)?.call(("", strict, vm.ctx.new_dict()), vm)?;
+    native.get_item("charmap_decode", vm)?.call((vm.ctx.new_bytes(vec![]), strict, table), vm)?;
+    native.get_item("readbuffer_encode", vm)?.call((vm.ctx.new_bytes(vec![]),), vm)?;
+    Ok(())
+}
+
+/// The standard search function, which loads `encodings.*` modules and remembers what it found for the whole process: it
+/// works for the interpreter, whoever asks.
+fn standard(standard: PyObjectRef, encoding: PyStrRef, vm: &VirtualMachine) -> PyResult {
+    owner::enter(Owner::Hidden, || standard.call((encoding,), vm))
 }
 
 /// Under which name the original of an emulated function is kept.
@@ -224,6 +271,8 @@ fn register_error(name: PyStrRef, handler: PyObjectRef, vm: &VirtualMachine) -> 
     let previous = space.state.codecs.errors.insert(text.clone(), handler);
     drop(previous);
     if vm.state.codec_registry.lookup_error_opt(&text).is_none() {
+        // Not the name object given, which may be of a class of the space.
+        let name = vm.ctx.new_str(text.as_str());
         let replaced = vm.state.codec_registry.register_error(text, bind(&HANDLE, name, vm));
         drop(replaced);
     }

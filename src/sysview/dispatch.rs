@@ -9,12 +9,15 @@
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyStr, PyStrRef},
+    builtins::{PyDictRef, PyStr, PyStrRef},
     function::PyMethodDef,
 };
 
 use crate::{
-    import::owner::{self, Owner},
+    import::{
+        generation::Generation,
+        owner::{self, Owner},
+    },
     vm::{
         hidden,
         native::{bind, def},
@@ -84,10 +87,18 @@ fn missing(name: PyStrRef, vm: &VirtualMachine) -> PyResult {
     look_up(&name, vm)
 }
 
+/// The dict that has `name` for the generation.
+fn dict_of(generation: &Generation, name: &PyStr) -> PyDictRef {
+    match name.to_str() {
+        Some("modules" | "meta_path" | "path_hooks" | "path_importer_cache") => generation.import_state(),
+        _ => generation.sys_dict.clone(),
+    }
+}
+
 fn look_up(name: &PyStrRef, vm: &VirtualMachine) -> PyResult {
     match owner::current(vm) {
         Some(Owner::Space(generation)) => {
-            if let Some(value) = generation.sys_dict.get_item_opt(&**name, vm)? {
+            if let Some(value) = dict_of(&generation, name).get_item_opt(&**name, vm)? {
                 return Ok(value);
             }
             generation.sys.as_object().get_attr(name, vm)
@@ -104,7 +115,7 @@ fn set(name: PyStrRef, _sys: PyObjectRef, value: PyObjectRef, vm: &VirtualMachin
 
 fn set_attribute(name: PyStrRef, value: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
     match owner::current(vm) {
-        Some(Owner::Space(generation)) => generation.sys_dict.set_item(&*name, value, vm),
+        Some(Owner::Space(generation)) => dict_of(&generation, &name).set_item(&*name, value, vm),
         Some(Owner::Hidden) | None => hidden::sys_dict(vm).set_item(&*name, value, vm),
     }
 }
@@ -115,7 +126,7 @@ fn delete(name: PyStrRef, _sys: PyObjectRef, vm: &VirtualMachine) -> PyResult<()
 
 fn delete_attribute(name: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
     let dict = match owner::current(vm) {
-        Some(Owner::Space(generation)) => generation.sys_dict.clone(),
+        Some(Owner::Space(generation)) => dict_of(&generation, &name),
         Some(Owner::Hidden) | None => hidden::sys_dict(vm),
     };
     if !dict.contains_key(&*name, vm) {

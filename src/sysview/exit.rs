@@ -23,6 +23,24 @@ type Callback = Arc<(PyObjectRef, FuncArgs)>;
 #[derive(Default)]
 pub(crate) struct Callbacks(Mutex<Vec<Callback>>);
 
+impl Callbacks {
+    /// The callbacks with their arguments.
+    pub(crate) fn objects(&self, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        let callbacks: Vec<Callback> = self.0.lock().clone();
+        let all = callbacks.iter().map(|callback| {
+            let arguments = callback.1.args.iter().chain(callback.1.kwargs.values());
+            vm.ctx.new_tuple(std::iter::once(&callback.0).chain(arguments).cloned().collect()).into()
+        });
+        all.collect()
+    }
+
+    /// Forgets all callbacks.
+    pub(crate) fn clear(&self) {
+        let callbacks = std::mem::take(&mut *self.0.lock());
+        drop(callbacks);
+    }
+}
+
 static FUNCTIONS: [PyMethodDef; 5] = [
     def("register", register),
     def("unregister", unregister),
@@ -47,7 +65,9 @@ fn register(function: PyObjectRef, args: FuncArgs, vm: &VirtualMachine) -> PyRes
     if !function.is_callable() {
         return Err(vm.new_type_error("the first argument must be callable"));
     }
-    space(vm)?.state.exit.0.lock().push(Arc::new((function.clone(), args)));
+    let space = space(vm)?;
+    space.check_open(vm)?;
+    space.state.exit.0.lock().push(Arc::new((function.clone(), args)));
     Ok(function)
 }
 
@@ -70,8 +90,7 @@ fn unregister(function: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
 }
 
 fn clear(vm: &VirtualMachine) -> PyResult<()> {
-    let callbacks = std::mem::take(&mut *space(vm)?.state.exit.0.lock());
-    drop(callbacks);
+    space(vm)?.state.exit.clear();
     Ok(())
 }
 

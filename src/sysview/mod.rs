@@ -19,17 +19,46 @@ pub(crate) mod hooks;
 pub(crate) mod natives;
 pub(crate) mod visible;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use rustpython_vm::{PyResult, VirtualMachine, builtins::PyDictRef};
+use parking_lot::Mutex;
+use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDictRef};
 
-use crate::import::generation::Generation;
+use crate::{event::Delivery, import::generation::Generation};
 
 /// What a space has registered with native modules. It goes with its generation.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) exit: exit::Callbacks,
     pub(crate) codecs: codecs::Registry,
+    /// The identifiers of the running threads that the space started.
+    pub(crate) threads: Mutex<HashSet<u64>>,
+    /// What it gave to `sqlite3.register_adapter` and `register_converter`.
+    pub(crate) adapters: Mutex<Vec<natives::Adapter>>,
+    /// What it gave to `os.register_at_fork`.
+    pub(crate) fork_hooks: Mutex<Vec<PyObjectRef>>,
+    /// The threads that hand events on to its functions.
+    pub(crate) subscriptions: Mutex<Vec<Arc<Delivery>>>,
+    /// What it gave to `sys.addaudithook`.
+    pub(crate) audit_hooks: Mutex<Vec<PyObjectRef>>,
+}
+
+impl State {
+    /// What is registered, with what it is.
+    pub(crate) fn objects(&self, vm: &VirtualMachine) -> Vec<(&'static str, PyObjectRef)> {
+        let mut objects: Vec<_> = self.exit.objects(vm).into_iter().map(|object| ("atexit callback", object)).collect();
+        objects.extend(self.audit_hooks.lock().iter().map(|hook| ("audit hook", hook.clone())));
+        objects.extend(self.codecs.objects().into_iter().map(|object| ("codec", object)));
+        objects
+    }
+
+    /// Lets go of everything that was registered.
+    pub(crate) fn clear(&self) {
+        self.exit.clear();
+        let audit = std::mem::take(&mut *self.audit_hooks.lock());
+        drop(audit);
+        self.codecs.clear();
+    }
 }
 
 /// Adapts the dict of a new projection to its space.
@@ -44,6 +73,7 @@ pub(crate) fn customise(
         "_elementtree" => dict.set_item("_state", natives::new_state("_elementtree", "_state", vm)?, vm),
         // Programs see the class they know; see `natives::guard_caches`.
         "functools" => dict.set_item("_lru_cache_wrapper", natives::native_cache(vm)?, vm),
+        "_sqlite3" => natives::own_adapters(generation, dict, vm),
         "weakref" => visible::own_finalizers(generation, dict, vm),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! `_imp` and `_thread`: native functions that act on the module system, or start code in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
@@ -14,13 +14,14 @@ use crate::{
         boot,
         generation::{Generation, Shared},
         key::SpaceKey,
+        locks,
         owner::{self, Owner},
         policy,
         project::{self, hidden_module},
     },
     vm::{
         code, hidden,
-        native::{bind, def, function},
+        native::{bind, bind_in, def, function},
         panic,
     },
 };
@@ -39,6 +40,13 @@ static THREAD: [PyMethodDef; 3] = [
     def("start_joinable_thread", start_joinable_thread),
 ];
 
+static ADD_AUDIT_HOOK: PyMethodDef = def("addaudithook", add_audit_hook);
+static AUDIT: PyMethodDef = def("audit", audit);
+
+static AFTER_FORK: PyMethodDef = def("after_fork", after_fork);
+
+static POSIX: [PyMethodDef; 1] = [def("register_at_fork", register_at_fork)];
+
 static IMPORTLIB: [PyMethodDef; 1] = [def("_module_repr", module_repr)];
 
 static CACHE: PyMethodDef = def("_lru_cache_wrapper", make_cache);
@@ -55,6 +63,15 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     for name in ["displayhook", "__displayhook__"] {
         sys.set_item(name, display.clone(), vm)?;
     }
+    let audit = function(&ADD_AUDIT_HOOK, "sys", vm);
+    sys.set_item("_plain_addaudithook", sys.get_item("addaudithook", vm)?, vm)?;
+    sys.set_item("addaudithook", audit, vm)?;
+    replace("posix", &POSIX, vm)?;
+    let fork = hidden_module("posix", vm)?.dict().get_item_opt("register_at_fork", vm)?;
+    if let Some(fork) = fork {
+        hidden_module("os", vm)?.dict().set_item("register_at_fork", fork, vm)?;
+    }
+    vm.state.after_forkers_child.lock().push(AFTER_FORK.build_function(&vm.ctx).into());
     replace("_thread", &THREAD, vm)
 }
 
@@ -183,6 +200,88 @@ fn make_cache(both: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult
     if space(vm).is_some() { native.call(args, vm) } else { python.call(args, vm) }
 }
 
+static ADAPT: [PyMethodDef; 2] =
+    [def("register_adapter", register_adapter), def("register_converter", register_converter)];
+
+/// Makes the projection of `_sqlite3` remember what the space registers: the interpreter has one registry, and each space
+/// that imports `sqlite3` puts its own functions for dates there.
+pub(crate) fn own_adapters(generation: &Arc<Generation>, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    for def in &ADAPT {
+        let plain = dict.get_item(def.name, vm)?;
+        let bound = vm.ctx.new_tuple(vec![generation.key.clone().into(), plain]);
+        dict.set_item(def.name, bind_in(def, bound, "_sqlite3", vm)?, vm)?;
+    }
+    Ok(())
+}
+
+/// What a space registered with `_sqlite3`.
+#[derive(Clone)]
+pub(crate) struct Adapter {
+    registry: &'static str,
+    key: PyObjectRef,
+    function: PyObjectRef,
+}
+
+fn register_adapter(bound: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    adapt(&bound, "adapters", args, vm)
+}
+
+fn register_converter(bound: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    adapt(&bound, "converters", args, vm)
+}
+
+fn adapt(bound: &PyTupleRef, registry: &'static str, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let [key, plain] = bound.as_slice() else { return Err(vm.new_system_error("an adapter without a space")) };
+    let function = args.args.get(1).cloned();
+    let before = adapters(registry, vm)?;
+    let result = plain.call(args, vm)?;
+    // Under which key it was entered is the native function's business.
+    if let (Some(function), Some(key)) = (function, key.downcast_ref::<SpaceKey>()) {
+        let generation = key.get(vm)?;
+        generation.check_open(vm)?;
+        for (key, value) in adapters(registry, vm)? {
+            let known = before.iter().any(|(other, old)| other.is(&key) && old.is(&value));
+            if !known && value.is(&function) {
+                generation.state.adapters.lock().push(Adapter { registry, key, function: function.clone() });
+            }
+        }
+    }
+    Ok(result)
+}
+
+fn adapters(registry: &str, vm: &VirtualMachine) -> PyResult<Vec<(PyObjectRef, PyObjectRef)>> {
+    let registry: PyDictRef = hidden_module("_sqlite3", vm)?
+        .dict()
+        .get_item(registry, vm)?
+        .downcast()
+        .map_err(|_| vm.new_type_error("_sqlite3's registry is not a dict"))?;
+    Ok(registry.into_iter().collect())
+}
+
+/// Takes back what a space registered with `_sqlite3`; what another space had registered for the same class or name, the
+/// one loaded last first, is in force again.
+pub(crate) fn take_back_adapters(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
+    let own = std::mem::take(&mut *generation.state.adapters.lock());
+    for Adapter { registry, key, function } in own {
+        let dict = hidden_module("_sqlite3", vm)?.dict().get_item(registry, vm)?;
+        if !dict.get_item(&*key, vm).is_ok_and(|current| current.is(&function)) {
+            continue;
+        }
+        let mut others: Vec<_> = generation.shared.tree.read().values().filter_map(|node| node.current()).collect();
+        others.sort_by_key(|other| std::cmp::Reverse(other.serial));
+        let same = |adapter: &Adapter| adapter.registry == registry && vm.bool_eq(&adapter.key, &key).unwrap_or(false);
+        let found = others.iter().find_map(|other| {
+            let adapters = other.state.adapters.lock().clone();
+            adapters.into_iter().rev().find(same)
+        });
+        match found {
+            Some(other) => dict.set_item(&*key, other.function, vm)?,
+            None => dict.del_item(&*key, vm)?,
+        }
+    }
+    Ok(())
+}
+
 /// The attribute of a native module as a first import makes it, for a space of its own.
 pub(crate) fn new_state(module: &str, attribute: &'static str, vm: &VirtualMachine) -> PyResult {
     let Some(def) = vm.state.module_defs.get(module) else {
@@ -205,6 +304,47 @@ fn display_hook(value: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
         generation.builtins_dict.set_item("_", value, vm)?;
     }
     Ok(())
+}
+
+/// `sys.addaudithook`: the interpreter's hooks cannot be removed, so it gets one that calls those of the spaces.
+fn add_audit_hook(hook: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let plain = hidden::sys_dict(vm).get_item("_plain_addaudithook", vm)?;
+    let Some(generation) = space(vm) else { return plain.call((hook,), vm).map(drop) };
+    if generation.shared.auditing.swap(true, Ordering::AcqRel) {
+        audit(vm.ctx.new_str("sys.addaudithook"), vm.ctx.empty_tuple.clone().into(), vm)?;
+    } else {
+        plain.call((AUDIT.build_function(&vm.ctx),), vm)?;
+    }
+    generation.check_open(vm)?;
+    generation.state.audit_hooks.lock().push(hook);
+    Ok(())
+}
+
+/// Tells the audit hooks of all spaces, in the order of the tree.
+fn audit(event: PyStrRef, args: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let Some(shared) = Shared::of(vm) else { return Ok(()) };
+    let generations: Vec<_> = shared.tree.read().values().filter_map(|node| node.current()).collect();
+    for generation in generations {
+        let hooks = generation.state.audit_hooks.lock().clone();
+        for hook in hooks {
+            hook.call((event.clone(), args.clone()), vm)?;
+        }
+    }
+    Ok(())
+}
+
+fn after_fork(_vm: &VirtualMachine) {
+    locks::after_fork();
+}
+
+/// `os.register_at_fork`: the space's hooks go with it.
+fn register_at_fork(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let hooks: Vec<PyObjectRef> = args.kwargs.values().cloned().collect();
+    let result = original("posix", "register_at_fork", args, vm)?;
+    if let Some(generation) = space(vm) {
+        generation.state.fork_hooks.lock().extend(hooks);
+    }
+    Ok(result)
 }
 
 fn start_new_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
@@ -253,7 +393,13 @@ fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResu
         }
     };
     match key.get(vm) {
-        Ok(generation) => owner::enter(Owner::Space(generation), run),
+        Ok(generation) => {
+            let ident = rustpython_vm::stdlib::_thread::get_ident();
+            generation.state.threads.lock().insert(ident);
+            let result = owner::enter(Owner::Space(Arc::clone(&generation)), run);
+            generation.state.threads.lock().remove(&ident);
+            result
+        }
         // The space was closed in the meantime; whoever started the thread still waits for it.
         Err(_) => run(),
     }

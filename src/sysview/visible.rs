@@ -16,7 +16,15 @@ use rustpython_vm::{
 
 use super::execution;
 use crate::{
-    import::{boot, generation::Generation, hooks, key::SpaceKey, policy::Treatment, project},
+    import::{
+        boot,
+        generation::Generation,
+        hooks,
+        key::SpaceKey,
+        owner::{self, Owner},
+        policy::Treatment,
+        project,
+    },
     vm::{
         hidden,
         native::{bind, bind_in, copy_dict, def, module_over},
@@ -81,9 +89,14 @@ pub(crate) fn new_sys(
     }
     dict.set_item("__spec__", vm.ctx.none(), vm)?;
     dict.set_item("__loader__", vm.ctx.none(), vm)?;
-    dict.set_item("__getattr__", bind(&GET_ATTRIBUTE, key.clone(), vm), vm)?;
-    dict.set_item("__dir__", bind(&DIRECTORY, key.clone(), vm), vm)?;
+    bind_sys(key, &dict, vm)?;
     Ok((module_over(dict.clone(), vm), dict))
+}
+
+/// Lets the `sys` dict find by `key` what it does not have itself.
+pub(crate) fn bind_sys(key: &PyRef<SpaceKey>, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    dict.set_item("__getattr__", bind(&GET_ATTRIBUTE, key.clone(), vm), vm)?;
+    dict.set_item("__dir__", bind(&DIRECTORY, key.clone(), vm), vm)
 }
 
 /// A new `builtins` module.
@@ -146,10 +159,25 @@ pub(crate) fn unraisable(
     }
 }
 
+/// Calls `function` from a Python frame of its own, which belongs to no space.
+pub(crate) fn in_frame(function: &'static PyMethodDef, vm: &VirtualMachine) -> PyResult {
+    let globals = vm.ctx.new_dict();
+    globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
+    globals.set_item("function", function.build_function(&vm.ctx).into(), vm)?;
+    let code = vm.compile("function()", rustpython_vm::compiler::Mode::Eval, "<frozen modspace.frame>");
+    let code = code.map_err(|error| error.into_pyexception(vm, None))?;
+    vm.run_code_obj(code, rustpython_vm::scope::Scope::new(None, globals))
+}
+
 fn report(bound: PyTupleRef, vm: &VirtualMachine) -> PyResult<()> {
     let [error, message, object] = bound.as_slice() else { return Ok(()) };
-    let error = error.clone().downcast().map_err(|_| vm.new_type_error("not an exception"))?;
+    let error: PyBaseExceptionRef = error.clone().downcast().map_err(|_| vm.new_type_error("not an exception"))?;
     let message = message.str(vm)?.to_string_lossy().into_owned();
+    // RustPython takes it for granted that there is a hook. (Upstream should fall back on its own, as CPython does.)
+    if vm.sys_module.as_object().get_attr("unraisablehook", vm).is_err() {
+        vm.print_exception(&error);
+        return Ok(());
+    }
     vm.run_unraisable(error, (!message.is_empty()).then_some(message), object.clone());
     Ok(())
 }
@@ -179,12 +207,24 @@ fn get_attribute(key: PyRef<SpaceKey>, name: PyStrRef, vm: &VirtualMachine) -> P
     if STREAMS.contains(&text) {
         return stream(&key.get(vm)?, text, vm);
     }
+    if text == "modules" {
+        return running(&key, vm)?.import_state().get_item_opt(text, vm)?.ok_or_else(missing);
+    }
     if IMPORT_SYSTEM.contains(&text) {
-        let generation = key.get(vm)?;
+        let generation = running(&key, vm)?;
         boot::importlib(&generation, vm)?;
-        return generation.sys_dict.get_item_opt(text, vm)?.ok_or_else(missing);
+        return generation.import_state().get_item_opt(text, vm)?.ok_or_else(missing);
     }
     Err(missing())
+}
+
+/// The generation for which `sys` is looked at: that of the running code, when it is one of the space's.
+fn running(key: &SpaceKey, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
+    let generation = key.get(vm)?;
+    match owner::current(vm) {
+        Some(Owner::Space(running)) if running.id() == generation.id() => Ok(running),
+        _ => Ok(generation),
+    }
 }
 
 /// `dir(sys)`, with what is found through `__getattr__` and without the two functions that find it.
@@ -198,7 +238,7 @@ fn directory(key: PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<Vec<PyObject
             names.push(name);
         }
     }
-    for name in STREAMS.iter().chain(&IMPORT_SYSTEM) {
+    for name in STREAMS.iter().chain(&IMPORT_SYSTEM).chain(&["modules"]) {
         if !generation.sys_dict.contains_key(*name, vm) {
             names.push(vm.ctx.new_str(*name).into());
         }

@@ -33,6 +33,17 @@ pub(crate) fn bind_in(
     Ok(function)
 }
 
+/// Frees a mutex that a thread may have held which did not survive a fork; what it guards starts anew then, because
+/// the thread may have been in the middle of changing it.
+pub(crate) fn unlock_after_fork<T: Default>(mutex: &parking_lot::Mutex<T>) {
+    if mutex.is_locked() {
+        // SAFETY: called in the child of a fork, whose only thread is this one and holds the mutex nowhere.
+        unsafe { mutex.force_unlock() };
+        // Moved, and not looked at.
+        std::mem::forget(std::mem::take(&mut *mutex.lock()));
+    }
+}
+
 /// A new dict with the items of `dict`.
 pub(crate) fn copy_dict(dict: &Py<PyDict>, vm: &VirtualMachine) -> PyDictRef {
     dict.copy().into_ref(&vm.ctx)

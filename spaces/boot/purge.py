@@ -1,0 +1,174 @@
+"""Takes what platform modules remember of spaces that end.
+
+Runs as platform code over the interpreter's own `modules`. `held(object)` says whether an object is one of these spaces',
+or leads to one; `own(variable)`, whether a ContextVar stands in modules of theirs and nowhere else; `new_context()` gives
+the thread an empty base context, unless it is inside one that somebody runs.
+"""
+
+
+def _dicts():
+    """Registries: name to object, or class to function."""
+    for name, attributes in (
+        ("copyreg", ("dispatch_table", "_extension_cache")),
+        ("copy", ("_deepcopy_dispatch",)),
+        ("_asyncio", ("_current_tasks",)),
+    ):
+        module = modules.get(name)
+        for attribute in attributes:
+            registry = getattr(module, attribute, None)
+            if registry:
+                yield registry
+
+
+def purge_registries():
+    for registry in _dicts():
+        for key, value in list(registry.items()):
+            if held((key, value)):
+                registry.pop(key, None)
+    typing = modules.get("typing")
+    if typing is not None:
+        for names in list(typing._overload_registry.values()):
+            for name, overloads in list(names.items()):
+                for line, function in list(overloads.items()):
+                    if held(function):
+                        del overloads[line]
+                if not overloads:
+                    names.pop(name, None)
+    linecache = modules.get("linecache")
+    if linecache is not None:
+        for file, entry in list(linecache.cache.items()):
+            if len(entry) == 1 and held(entry):
+                linecache.cache.pop(file, None)
+    for entries in (
+        getattr(modules.get("threading"), "_threading_atexits", None),
+        modules["gc"].callbacks if "gc" in modules else None,
+        modules["gc"].garbage if "gc" in modules else None,
+    ):
+        if entries:
+            entries[:] = [entry for entry in entries if not held(entry)]
+    encodings = modules.get("encodings")
+    if encodings is not None:
+        for name, codec in list(encodings._cache.items()):
+            if codec is not None and held(tuple(codec)):
+                encodings._cache.pop(name, None)
+                forget_codec(name)
+    reprlib = modules.get("reprlib")
+    if reprlib is not None:
+        for name, value in list(vars(reprlib.aRepr).items()):
+            if held(value):
+                delattr(reprlib.aRepr, name)
+
+
+def purge_hooks(is_main_thread):
+    import sys
+
+    threading = modules.get("threading")
+    if threading is not None:
+        for name in ("_trace_hook", "_profile_hook"):
+            if held(getattr(threading, name, None)):
+                setattr(threading, name, None)
+    if held(sys.gettrace()):
+        sys.settrace(None)
+    if held(sys.getprofile()):
+        sys.setprofile(None)
+    hooks = sys.get_asyncgen_hooks()
+    if held(tuple(hooks)):
+        sys.set_asyncgen_hooks(None, None)
+    signal = modules.get("_signal")
+    # On another thread, asking for a handler would take the signals away from the main thread.
+    if signal is not None and is_main_thread:
+        for number in range(1, signal.NSIG):
+            try:
+                handler = signal.getsignal(number)
+                if callable(handler) and held(handler):
+                    default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                    signal.signal(number, default)
+            except (OSError, ValueError):
+                pass
+
+
+def purge_caches():
+    """Caches, where forgetting costs only time: for everybody."""
+    typing = modules.get("typing")
+    if typing is not None:
+        for clear in typing._cleanups:
+            clear()
+    if "re" in modules:
+        modules["re"].purge()
+    for name, function in (
+        ("fnmatch", "_compile_pattern"),
+        ("glob", "_compile_pattern"),
+        ("fractions", "_hash_algorithm"),
+        ("inspect", "_shadowed_dict_from_weakref_mro_tuple"),
+    ):
+        cached = getattr(modules.get(name), function, None)
+        if cached is not None:
+            cached.cache_clear()
+    ipaddress = modules.get("ipaddress")
+    if ipaddress is not None:
+        for owner, name in (("IPv4Address", "is_private"), ("IPv4Address", "is_global"),
+                            ("IPv6Address", "is_private"), ("IPv4Network", "is_global")):
+            cached = getattr(getattr(ipaddress, owner).__dict__.get(name), "fget", None)
+            if hasattr(cached, "cache_clear"):
+                cached.cache_clear()
+    # Flags made of a number of another class remember that number.
+    for module in list(modules.values()):
+        for value in list(getattr(module, "__dict__", {}).values()):
+            members = type.__dict__["__dict__"].__get__(value).get("_value2member_map_") if isinstance(value, type) else None
+            if members:
+                for key, member in list(members.items()):
+                    if any(type(number) is not int and held(type(number)) for number in (key, member._value_)):
+                        members.pop(key, None)
+
+
+def purge_classes():
+    """Attributes that the spaces set on native and platform classes."""
+    for owner, name in patched_classes():
+        delattr(owner, name)
+    ast = modules.get("ast")
+    if ast is not None and "dims" not in vars(ast.Tuple):
+        ast.Tuple.dims = property(ast._dims_getter, ast._dims_setter)
+
+
+def refresh_native_caches():
+    """Native code keeps, per thread, the modules that it imported last: let these be the interpreter's."""
+    import sys
+
+    asyncio = modules.get("_asyncio")
+    if asyncio is not None:
+        loop = type(sys.implementation)(get_debug=bool)
+        asyncio.Future(loop=loop).add_done_callback(id)
+        asyncio.current_task(loop)
+    json = modules.get("_json")
+    if json is not None:
+        json.make_encoder(None, None, json.encode_basestring_ascii, None, ":", ",", False, False, True)
+
+
+def purge_context():
+    """The running thread's context: variables of the spaces, and what platform modules' variables hold of them."""
+    contextvars = modules.get("_contextvars")
+    if contextvars is None:
+        return
+    items = list(contextvars.copy_context().items())
+    platform = {id(value) for module in list(modules.values()) for value in list(getattr(module, "__dict__", {}).values())}
+    gone = [variable for variable, value in items if own(variable) or id(variable) in platform and held(value)]
+    if gone:
+        if new_context():
+            for variable, value in items:
+                if not any(variable is other for other in gone):
+                    variable.set(value)
+        else:
+            for variable in gone:
+                variable.set(None)
+    for variable in gone + own(None):
+        # The variable itself remembers the value that was set last, in any context.
+        contextvars.Context().run(variable.set, None)
+
+
+def purge(is_main_thread):
+    purge_registries()
+    purge_hooks(is_main_thread)
+    purge_caches()
+    purge_classes()
+    purge_context()
+    refresh_native_caches()

@@ -1,0 +1,206 @@
+//! What the purging code asks about objects; see `spaces/boot/purge.py`.
+
+use std::sync::Arc;
+
+use rustpython_vm::{
+    AsObject, Context, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDict, PyDictRef, PyFunction, PyModule, PyProperty, PyStr, PyType},
+    function::PyMethodDef,
+    pyclass,
+};
+
+use super::{
+    census::{Belongs, Scope},
+    paths,
+};
+use crate::{
+    import::{
+        boot,
+        generation::{Generation, Mark, Shared},
+        owner::{self, Owner},
+        project,
+        project::hidden_module,
+    },
+    vm::{
+        heap::{ClassCache, Stopped},
+        hidden,
+        native::{bind, def},
+    },
+};
+
+/// Answers for the spaces that end.
+#[pyclass(module = "modspace", name = "Probe")]
+pub(super) struct Probe(Scope);
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Probe")
+    }
+}
+
+impl PyPayload for Probe {
+    fn class(_ctx: &Context) -> &'static Py<PyType> {
+        use rustpython_vm::class::StaticType;
+        Self::static_type()
+    }
+}
+
+#[pyclass]
+impl Probe {}
+
+static HELD: PyMethodDef = def("held", held);
+static OWN: PyMethodDef = def("own", own);
+static NEW_CONTEXT: PyMethodDef = def("new_context", new_context);
+static PATCHED_CLASSES: PyMethodDef = def("patched_classes", patched_classes);
+static FORGET_CODEC: PyMethodDef = def("forget_codec", forget_codec);
+
+const PURGE: &str = include_str!("../../spaces/boot/purge.py");
+
+/// Globals for platform code that asks about the generations. Whoever runs code over them clears them afterwards: what
+/// is defined in them is a cycle.
+pub(super) fn globals(generations: &[Arc<Generation>], classes: &[Mark], vm: &VirtualMachine) -> PyResult<PyDictRef> {
+    use rustpython_vm::class::PyClassImpl;
+    let _ = Probe::make_static_type();
+    let probe = Probe(Scope::new(generations.to_vec(), classes, vm)).into_ref(&vm.ctx);
+    let dict = vm.ctx.new_dict();
+    dict.set_item("__name__", vm.ctx.new_str("modspace.end").into(), vm)?;
+    dict.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
+    dict.set_item("modules", hidden::modules(vm)?, vm)?;
+    for def in [&HELD, &OWN, &NEW_CONTEXT, &PATCHED_CLASSES, &FORGET_CODEC] {
+        dict.set_item(def.name, bind(def, probe.clone(), vm), vm)?;
+    }
+    Ok(dict)
+}
+
+/// Makes platform modules and this thread forget the generations.
+pub(super) fn purge(generations: &[Arc<Generation>], classes: &[Mark], vm: &VirtualMachine) -> PyResult<()> {
+    let is_main = super::registrations::is_main_thread(vm);
+    run("purge", vec![vm.ctx.new_bool(is_main).into()], generations, classes, vm)
+}
+
+/// Takes the generations' variables out of the running thread's context, while their modules say which they are.
+pub(super) fn purge_context(generations: &[Arc<Generation>], vm: &VirtualMachine) -> PyResult<()> {
+    let Some(context) = vm.context_stack.borrow().last().cloned() else { return Ok(()) };
+    if vm.call_method(&context, "__len__", ())?.try_to_value::<usize>(vm)? == 0 {
+        return Ok(());
+    }
+    run("purge_context", Vec::new(), generations, &[], vm)
+}
+
+fn run(
+    function: &str,
+    args: Vec<PyObjectRef>,
+    generations: &[Arc<Generation>],
+    classes: &[Mark],
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let Some(root) = Shared::of(vm).and_then(|shared| shared.root.get()?.current()) else { return Ok(()) };
+    let generation = generations.first().unwrap_or(&root);
+    let dict = globals(generations, classes, vm)?;
+    owner::enter(Owner::Hidden, || {
+        boot::run(generation, PURGE, "<frozen modspace.purge>", &dict, vm)?;
+        dict.get_item(function, vm)?.call(args, vm)?;
+        PyResult::Ok(())
+    })?;
+    dict.clear();
+    Ok(())
+}
+
+fn held(probe: PyRef<Probe>, object: PyObjectRef, vm: &VirtualMachine) -> bool {
+    let world = Stopped::new(vm);
+    paths::leads_into(&probe.0, &object, &world, &mut ClassCache::default(), vm)
+}
+
+/// Whether a ContextVar is the spaces' own; all those, when asked about None.
+fn own(probe: PyRef<Probe>, variable: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let variables = own_variables(&probe.0, vm)?;
+    if vm.is_none(&variable) {
+        return Ok(vm.ctx.new_list(variables).into());
+    }
+    Ok(vm.ctx.new_bool(variables.iter().any(|own| own.is(&variable))).into())
+}
+
+fn own_variables(scope: &Scope, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let class = hidden_module("_contextvars", vm)?.dict().get_item("ContextVar", vm)?;
+    let mut own = Vec::new();
+    for generation in scope.generations() {
+        for dict in own_dicts(generation, vm)? {
+            own.extend(dict.into_iter().map(|(_, value)| value).filter(|value| value.class().is(&class)));
+        }
+    }
+    let Some(shared) = Shared::of(vm) else { return Ok(own) };
+    let others: Vec<_> = shared.tree.read().values().filter_map(|node| node.current()).collect();
+    for generation in others {
+        for dict in own_dicts(&generation, vm)? {
+            for (_, value) in dict {
+                own.retain(|variable| !variable.is(&value));
+            }
+        }
+    }
+    for (_, module) in hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten() {
+        if let Some(module) = module.downcast_ref::<PyModule>() {
+            for (_, value) in module.dict() {
+                own.retain(|variable| !variable.is(&value));
+            }
+        }
+    }
+    Ok(own)
+}
+
+/// The dicts of the modules that a generation loaded itself.
+fn own_dicts(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Vec<PyDictRef>> {
+    let Ok(modules) = generation.modules(vm)?.downcast::<PyDict>() else { return Ok(Vec::new()) };
+    let own = modules.into_iter().filter_map(|(name, module)| {
+        let name = name.downcast_ref::<PyStr>()?.to_str()?.to_owned();
+        let is_own = generation.table.taken_from(&name).is_none() && !project::is_projected(generation, &name, vm);
+        is_own.then(|| module.downcast_ref::<PyModule>().map(|module| module.dict())).flatten()
+    });
+    Ok(own.collect())
+}
+
+/// Gives the thread an empty base context, unless it is inside one that somebody runs. Returns whether it did.
+fn new_context(_probe: PyRef<Probe>, vm: &VirtualMachine) -> bool {
+    let old = {
+        let mut contexts = vm.context_stack.borrow_mut();
+        if contexts.len() != 1 {
+            return false;
+        }
+        std::mem::take(&mut *contexts)
+    };
+    drop(old);
+    true
+}
+
+/// The classes of native and platform modules that have an attribute of the spaces, with its name.
+fn patched_classes(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let mut classes = Vec::new();
+    for (_, module) in hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten() {
+        if let Some(module) = module.downcast_ref::<PyModule>() {
+            classes.extend(module.dict().into_iter().filter_map(|(_, value)| value.downcast::<PyType>().ok()));
+        }
+    }
+    let world = Stopped::new(vm);
+    let mut cache = ClassCache::default();
+    let mut patched = Vec::new();
+    for class in classes {
+        for (name, value) in class.attributes.entries() {
+            let is_data = value.downcast_ref::<PyFunction>().is_none() && value.downcast_ref::<PyProperty>().is_none();
+            let theirs = match probe.0.belongs(&value, vm) {
+                Belongs::Core => true,
+                Belongs::Outside => false,
+                Belongs::Unknown if is_data => probe.0.belongs(value.class().as_object(), vm) == Belongs::Core,
+                Belongs::Unknown => paths::leads_into(&probe.0, &value, &world, &mut cache, vm),
+            };
+            if theirs {
+                patched.push((class.clone(), name));
+            }
+        }
+    }
+    drop(world);
+    Ok(patched.into_iter().map(|(class, name)| vm.ctx.new_tuple(vec![class.into(), name]).into()).collect())
+}
+
+fn forget_codec(_probe: PyRef<Probe>, name: rustpython_vm::builtins::PyStrRef, vm: &VirtualMachine) {
+    let forgotten = vm.state.codec_registry.forget(&name.to_string_lossy());
+    drop(forgotten);
+}

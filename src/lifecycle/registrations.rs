@@ -1,0 +1,290 @@
+//! What a space registered with the process, and how it is taken back.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyModule},
+    function::PyMethodDef,
+};
+
+use super::{census::Scope, paths, probe, report::StayingThread};
+use crate::{
+    import::{
+        boot,
+        generation::{Generation, Mark},
+        level,
+        owner::{self, Owner},
+        project::{self, hidden_module},
+    },
+    sysview::{natives, visible},
+    vm::{
+        heap::{ClassCache, Stopped},
+        native::def,
+    },
+};
+
+/// Shuts down the thread pools of the space, as the interpreter does before it joins threads (`threading._shutdown`).
+pub(crate) fn end_thread_pools(generation: &Arc<Generation>, vm: &VirtualMachine) {
+    // Who started no thread and has no `threading` has no pool.
+    if !matches!(generation.loaded(&vm.ctx.new_str("threading"), vm), Ok(Some(_))) {
+        return;
+    }
+    if let Err(error) = ask(generation, "end_thread_pools", &[], vm) {
+        let message = "Exception ignored in thread pool shutdown".to_owned();
+        visible::unraisable(generation, error, message, vm.ctx.none(), vm);
+    }
+}
+
+/// Ends the space's subscriptions, once its functions got what happened until now, or the time is up. A signal ends the
+/// wait, too; it is handled when the program goes on.
+pub(crate) fn end_subscriptions(generation: &Generation, deadline: Option<Instant>, vm: &VirtualMachine) {
+    let subscriptions = std::mem::take(&mut *generation.state.subscriptions.lock());
+    for subscription in &subscriptions {
+        generation.shared.events.unsubscribe(subscription.number);
+    }
+    for subscription in subscriptions {
+        loop {
+            let look = Instant::now() + Duration::from_millis(50);
+            let until = deadline.map_or(look, |deadline| deadline.min(look));
+            let finished = vm.allow_threads(|| subscription.wait_until_finished(until));
+            if finished || deadline.is_some_and(|deadline| Instant::now() >= deadline) || vm.check_signals().is_err() {
+                break;
+            }
+        }
+    }
+}
+
+const HELPER: &str = include_str!("../../spaces/boot/threads.py");
+
+/// Calls a function of `spaces/boot/threads.py` with identifiers of threads and the space's own `threading`.
+fn ask(generation: &Arc<Generation>, function: &str, idents: &[u64], vm: &VirtualMachine) -> PyResult {
+    let dict = probe::globals(std::slice::from_ref(generation), &[], vm)?;
+    boot::run(generation, HELPER, "<frozen modspace.threads>", &dict, vm)?;
+    let own = generation.loaded(&vm.ctx.new_str("threading"), vm)?.filter(|_| {
+        !project::is_projected(generation, "threading", vm) && generation.table.taken_from("threading").is_none()
+    });
+    let idents = vm.ctx.new_list(idents.iter().map(|ident| vm.ctx.new_int(*ident).into()).collect());
+    let answer = dict.get_item(function, vm)?.call((idents, own.unwrap_or_else(|| vm.ctx.none())), vm);
+    dict.clear();
+    answer
+}
+
+/// The identifiers of the running threads that the space started.
+fn started(generation: &Generation) -> Vec<u64> {
+    generation.state.threads.lock().iter().copied().collect()
+}
+
+/// The identifiers of the running daemon threads that the space started.
+pub(crate) fn daemon_threads(generation: &Arc<Generation>, vm: &VirtualMachine) -> Vec<u64> {
+    let daemons = ask(generation, "daemons", &started(generation), vm);
+    daemons.and_then(|daemons| daemons.try_to_value(vm)).unwrap_or_default()
+}
+
+/// Names and stacks of the threads that the space started, and of those `inside`.
+pub(crate) fn describe_threads(
+    generation: &Arc<Generation>,
+    inside: &[u64],
+    vm: &VirtualMachine,
+) -> Vec<StayingThread> {
+    let mut idents = started(generation);
+    idents.extend(inside);
+    idents.sort_unstable();
+    idents.dedup();
+    let describe = || -> PyResult<Vec<StayingThread>> {
+        let rows: Vec<PyObjectRef> = ask(generation, "describe", &idents, vm)?.try_to_value(vm)?;
+        let row = |row: PyObjectRef| -> PyResult<StayingThread> {
+            Ok(StayingThread {
+                ident: row.get_item(&0usize, vm)?.try_to_value(vm)?,
+                name: row.get_item(&1usize, vm)?.try_to_value(vm)?,
+                stack: row.get_item(&2usize, vm)?.try_to_value(vm)?,
+            })
+        };
+        rows.into_iter().map(row).collect()
+    };
+    describe().unwrap_or_else(|_| {
+        let unnamed = |ident: &u64| StayingThread { ident: *ident, name: ident.to_string(), stack: String::new() };
+        idents.iter().map(unnamed).collect()
+    })
+}
+
+/// Whether the running thread is the one that handles signals.
+pub(crate) fn is_main_thread(vm: &VirtualMachine) -> bool {
+    let main = || -> PyResult<u64> {
+        let main = hidden_module("threading", vm)?.dict().get_item("_main_thread", vm)?;
+        main.get_attr("_ident", vm)?.try_to_value(vm)
+    };
+    main().is_ok_and(|main| main == rustpython_vm::stdlib::_thread::get_ident())
+}
+
+/// Takes back what the generations registered with the interpreter itself.
+pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
+    for generation in generations {
+        if let Err(error) = natives::take_back_adapters(generation, vm) {
+            vm.run_unraisable(error, Some("while taking back sqlite3 adapters".to_owned()), vm.ctx.none());
+        }
+        generation.state.clear();
+        let hooks = std::mem::take(&mut *generation.state.fork_hooks.lock());
+        for list in [&vm.state.before_forkers, &vm.state.after_forkers_child, &vm.state.after_forkers_parent] {
+            let removed: Vec<PyObjectRef> = {
+                let mut list = list.lock();
+                let (removed, kept) = list.drain(..).partition(|hook| hooks.iter().any(|other| other.is(hook)));
+                *list = kept;
+                removed
+            };
+            drop(removed);
+        }
+    }
+    for generation in generations {
+        // Every space that parametrises a generic class leaves something in these caches.
+        if let (Ok(Some(_)), Ok(typing)) =
+            (generation.loaded(&vm.ctx.new_str("typing"), vm), hidden_module("typing", vm))
+            && let Ok(clear) = typing.dict().get_item("_cleanups", vm)
+            && let Ok(clear) = clear.try_to_value::<Vec<PyObjectRef>>(vm)
+        {
+            for clear in clear {
+                let _ = clear.call((), vm);
+            }
+            break;
+        }
+    }
+    if !generations.is_empty()
+        && let Err(error) = probe::purge_context(generations, vm)
+    {
+        vm.run_unraisable(error, Some("while leaving the context".to_owned()), vm.ctx.none());
+    }
+    if let Err(error) = visible::in_frame(&RESET_WARNINGS, vm) {
+        vm.run_unraisable(error, Some("while resetting the warnings state".to_owned()), vm.ctx.none());
+    }
+}
+
+static RESET_WARNINGS: PyMethodDef = def("reset_warnings", reset_warnings);
+
+/// Native code keeps the filters of the space that warned last; the next that warns brings its own. What
+/// is replaced lives as long as the frame below this call.
+fn reset_warnings(vm: &VirtualMachine) -> PyResult<()> {
+    let dict = hidden_module("_warnings", vm)?.dict();
+    let warnings = &vm.state.warnings;
+    if let Ok(filters) = dict.get_item("filters", vm)?.downcast() {
+        warnings.filters.swap_to_temporary_refs(filters, vm);
+    }
+    if let Ok(registry) = dict.get_item("_onceregistry", vm)?.downcast() {
+        warnings.once_registry.swap_to_temporary_refs(registry, vm);
+    }
+    if let Ok(action) = dict.get_item("_defaultaction", vm)?.downcast() {
+        warnings.default_action.swap_to_temporary_refs(action, vm);
+    }
+    Ok(())
+}
+
+/// Makes the thread, platform modules and the collector's lists forget the generations, as far as a plain count of
+/// references found them held.
+pub(crate) fn purge(generations: &[Arc<Generation>], classes: &[Mark], vm: &VirtualMachine) {
+    for generation in generations {
+        detach_projections(generation, vm);
+    }
+    if let Err(error) = probe::purge(generations, classes, vm) {
+        vm.run_unraisable(error, Some("while purging the caches of platform modules".to_owned()), vm.ctx.none());
+    }
+    drop_callbacks(generations, classes, vm);
+    // To look into a `methodcaller`, native code may import it for whoever asks; see `vm::edges`.
+    if let Some(caller) = owner::lexical(vm) {
+        let _ = level::import_module(&caller, "functools", vm);
+    }
+}
+
+/// Gives what is left of the generations back the native state that was taken away to see whether it held them.
+pub(crate) fn restore_natives(generations: &[Arc<Generation>], vm: &VirtualMachine) {
+    for generation in generations {
+        let restored = || -> PyResult<()> {
+            let Some(dict) = element_tree(generation, vm)? else { return Ok(()) };
+            if !dict.get_item_opt("_state", vm)?.is_some_and(|state| vm.is_none(&state)) {
+                return Ok(());
+            }
+            dict.set_item("_state", natives::new_state("_elementtree", "_state", vm)?, vm)?;
+            let Some(python) = generation.loaded(&vm.ctx.new_str("xml.etree.ElementTree"), vm)? else { return Ok(()) };
+            let factories = (python.get_attr("Comment", vm)?, python.get_attr("ProcessingInstruction", vm)?);
+            owner::enter(Owner::Space(Arc::clone(generation)), || {
+                dict.get_item("_set_factories", vm)?.call(factories, vm)
+            })
+            .map(drop)
+        };
+        if let Err(error) = restored() {
+            vm.run_unraisable(error, Some("while restoring _elementtree".to_owned()), vm.ctx.none());
+        }
+    }
+}
+
+/// The dict of the generation's projection of `_elementtree`, whose state object refers to functions and modules in a way
+/// that nothing can see.
+fn element_tree(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Option<PyDictRef>> {
+    let module = generation.loaded(&vm.ctx.new_str("_elementtree"), vm)?;
+    Ok(module.and_then(|module| module.downcast_ref::<PyModule>().map(|module| module.dict())))
+}
+
+/// Native code remembers some modules that it imported, per thread (`_json`, `_asyncio`): these must not lead on.
+fn detach_projections(generation: &Arc<Generation>, vm: &VirtualMachine) {
+    if let Ok(Some(dict)) = element_tree(generation, vm) {
+        let _ = dict.set_item("_state", vm.ctx.none(), vm);
+    }
+    for name in ["_json", "_asyncio", "_contextvars", "contextvars"] {
+        let Ok(Some(module)) = generation.loaded(&vm.ctx.new_str(name), vm) else { continue };
+        let Some(module) = module.downcast_ref::<PyModule>() else { continue };
+        if project::is_projected(generation, name, vm) {
+            for key in ["__spec__", "__loader__", "__builtins__"] {
+                if module.dict().contains_key(key, vm) {
+                    // Held by nobody else, the module is garbage.
+                    let _ = module.dict().set_item(key, vm.ctx.none(), vm);
+                }
+            }
+        }
+    }
+}
+
+/// `sys.monitoring` callbacks, and the functions that trace all threads.
+fn drop_callbacks(generations: &[Arc<Generation>], classes: &[Mark], vm: &VirtualMachine) {
+    let scope = Scope::new(generations.to_vec(), classes, vm);
+    let held =
+        |object: &PyObjectRef| paths::leads_into(&scope, object, &Stopped::new(vm), &mut ClassCache::default(), vm);
+    let callbacks: Vec<_> = {
+        let monitoring = vm.state.monitoring.lock();
+        monitoring.callbacks.iter().map(|(key, callback)| (*key, callback.clone())).collect()
+    };
+    let gone: Vec<_> = callbacks.into_iter().filter(|(_, callback)| held(callback)).collect();
+    if !gone.is_empty() {
+        let mut monitoring = vm.state.monitoring.lock();
+        for (key, _) in &gone {
+            monitoring.callbacks.remove(key);
+        }
+        let unused = |tool: usize| !monitoring.callbacks.keys().any(|(other, _)| *other == tool);
+        let tools: Vec<usize> = gone.iter().map(|((tool, _), _)| *tool).filter(|tool| unused(*tool)).collect();
+        for tool in tools {
+            monitoring.tool_names[tool] = None;
+            monitoring.global_events[tool] = 0;
+            monitoring.local_events.retain(|(other, _), _| *other != tool);
+        }
+        vm.state.monitoring_events.store(monitoring.combined_events());
+        vm.state.instrumentation_version.fetch_add(1, Ordering::AcqRel);
+    }
+    drop(gone);
+    for place in [&vm.state.global_trace_func, &vm.state.global_profile_func] {
+        let function = place.lock().clone();
+        if function.as_ref().is_some_and(&held) {
+            let taken = place.lock().take();
+            drop(taken);
+        }
+    }
+    let slots: Vec<_> = vm.state.thread_frames.lock().values().cloned().collect();
+    for slot in slots {
+        for place in [&slot.trace_func, &slot.profile_func] {
+            let function = place.lock().clone();
+            if held(&function) {
+                let taken = std::mem::replace(&mut *place.lock(), vm.ctx.none());
+                drop(taken);
+            }
+        }
+    }
+}

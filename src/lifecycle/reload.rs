@@ -1,0 +1,496 @@
+//! Reloading a space: the next generation beside the old one, then a swap.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule, PyStr},
+};
+
+use super::{
+    census::Scope,
+    discard::{self, Effort},
+    report::DiscardReport,
+};
+use crate::{
+    error::Error,
+    event::EventKind,
+    import::{
+        context,
+        generation::{Asked, Generation, Node, Shared, SpaceId},
+        key::SpaceKey,
+        level,
+        locks::{self, Acquired, LockKey},
+        project,
+    },
+    space::{Space, create::Failure, run},
+    sysview::visible,
+    vm::{
+        heap::{ClassCache, Stopped},
+        panic,
+    },
+};
+
+/// What reloading a space changed.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ReloadReport {
+    /// The space's name.
+    pub space: String,
+    /// The number of the new generation.
+    pub generation: u64,
+    /// Modules that the new generation has loaded and the old one had not.
+    pub added: Vec<String>,
+    /// Modules that the old generation had loaded and the new one has not; it loads them when something imports them.
+    pub removed: Vec<String>,
+    /// Modules of both whose source differs.
+    pub changed: Vec<String>,
+    /// Modules of both with the same source, or without any.
+    pub unchanged: Vec<String>,
+    /// How long it took until the new generation was in place.
+    pub duration: Duration,
+    /// What came of discarding the old generation; `None` while threads still run in it.
+    pub old: Option<DiscardReport>,
+}
+
+impl std::fmt::Display for ReloadReport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "space {:?}: generation {} in {:.1} ms: {} changed, {} added, {} removed, {} unchanged",
+            self.space,
+            self.generation,
+            self.duration.as_secs_f64() * 1e3,
+            self.changed.len(),
+            self.added.len(),
+            self.removed.len(),
+            self.unchanged.len()
+        )?;
+        for (what, names) in [("changed", &self.changed), ("added", &self.added), ("removed", &self.removed)] {
+            if !names.is_empty() {
+                write!(formatter, "\n  {what}: {}", names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of `sys` that each generation has for itself once a space was reloaded.
+const IMPORT_STATE: [&str; 4] = ["modules", "meta_path", "path_hooks", "path_importer_cache"];
+
+/// Builds the next generation of `node`, swaps it in, and discards the old one when no thread is inside.
+///
+/// # Errors
+/// [`Error::Closed`], and what the modules raised; the old generation is in place and unchanged then.
+pub(crate) fn reload(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine) -> Result<ReloadReport, Failure> {
+    let started = Instant::now();
+    // Two reloads of one space, one after the other.
+    let Acquired::Lock(turn) = shared.reload_turn(node.id, vm)? else {
+        return Err(Error::Reloading { name: node.name.clone() }.into());
+    };
+    if !turn.is_outermost() {
+        return Err(Error::Reloading { name: node.name.clone() }.into());
+    }
+    let old = node.current().ok_or_else(|| Error::Closed { name: node.name.clone() })?;
+    if node.parent.is_none() {
+        return Err(Error::Root.into());
+    }
+    let (new, names) = build(&old, vm)?;
+    let report = ReloadReport {
+        space: node.name.clone(),
+        generation: new.number,
+        duration: started.elapsed(),
+        ..compare(&old, &new)
+    };
+    // Discarded meanwhile: the new generation goes the way of the old one.
+    let in_place = {
+        let _world = Stopped::new(vm);
+        let in_place = node.generation.compare_and_swap(&Some(Arc::clone(&old)), Some(Arc::clone(&new)));
+        if in_place.as_ref().is_some_and(|current| Arc::ptr_eq(current, &old)) {
+            old.supersede();
+            names.apply(vm)?;
+        }
+        in_place
+    };
+    drop(names);
+    if !in_place.as_ref().is_some_and(|current| Arc::ptr_eq(current, &old)) {
+        abandon(shared, new, vm);
+        return Err(Error::Closed { name: node.name.clone() }.into());
+    }
+    drop(in_place);
+    new.asked.lock().clone_from(&old.asked.lock());
+    new.tell(EventKind::Reloaded, None, || None);
+    tracing::debug!(space = node.name, generation = new.number, "reloaded");
+    shared.draining.lock().push(old);
+    // While other threads run, one of them may be about to leave the old generation: it is looked at again.
+    let alone = vm.state.thread_frames.lock().len() == 1;
+    let mut drained = drain(shared, if alone { Effort::Thorough } else { Effort::Quick }, vm);
+    let old = drained.iter().position(|(id, old)| *id == node.id && old.generation + 1 == new.number);
+    Ok(ReloadReport { old: old.map(|index| drained.swap_remove(index).1), ..report })
+}
+
+/// How many handles a superseded generation has that nobody uses: that of the list, and that of the table by which code
+/// finds it.
+const UNUSED_HANDLES: usize = 2;
+
+/// Discards the superseded generations that no thread runs in any more.
+pub(crate) fn drain(shared: &Arc<Shared>, effort: Effort, vm: &VirtualMachine) -> Vec<(SpaceId, DiscardReport)> {
+    let draining = std::mem::take(&mut *shared.draining.lock());
+    // Who has just looked up the generation is about to enter it.
+    let (idle, busy): (Vec<_>, Vec<_>) = draining
+        .into_iter()
+        .partition(|generation| Arc::strong_count(generation) <= UNUSED_HANDLES && !discard::is_inside(generation, vm));
+    shared.draining.lock().extend(busy);
+    let mut reports = Vec::new();
+    for generation in idle {
+        let mut report = DiscardReport::new(generation.name());
+        report.generation = generation.number;
+        let id = generation.id();
+        let started = Instant::now();
+        discard::finish(&generation, vm);
+        discard::reclaim(shared, &[id], vec![generation], effort, &mut report, vm);
+        report.duration = started.elapsed();
+        reports.push((id, report));
+    }
+    reports
+}
+
+/// The next generation: configured as the old one, and with what was asked of that imported and run.
+fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation>, Names)> {
+    let key = SpaceKey::new(old.name()).into_ref(&vm.ctx);
+    let (builtins, builtins_dict) = visible::new_builtins(vm)?;
+    let sys = (old.sys.clone(), old.sys_dict.clone());
+    let new = Generation::new(
+        &old.node,
+        &old.shared,
+        old.number + 1,
+        old.policy.clone(),
+        key,
+        sys,
+        (builtins, builtins_dict),
+    );
+    let scope = Scope::new(vec![Arc::clone(old)], &[], vm);
+    let state = vm.ctx.new_dict();
+    let modules = vm.ctx.new_dict();
+    modules.set_item("sys", new.sys.clone().into(), vm)?;
+    modules.set_item("builtins", new.builtins.clone().into(), vm)?;
+    for (name, module) in stand_ins(old, &scope, vm)? {
+        modules.set_item(&*name, module, vm)?;
+    }
+    state.set_item("modules", modules.into(), vm)?;
+    new.set_import_state(state);
+    let first = separate(old, vm)?;
+    new.publish();
+    let main = old.main.get().cloned();
+    let before = main.as_ref().map(|main| crate::vm::native::copy_dict(&main.dict(), vm));
+    if let Some(main) = &main {
+        let _ = new.main.set(main.clone());
+        new.modules(vm)?.set_item("__main__", main.clone().into(), vm)?;
+    }
+    // The new import system sets what is not set.
+    let described = ["__spec__", "__loader__"].map(|name| (name, old.sys_dict.get_item_opt(name, vm)));
+    for (name, _) in &described {
+        old.sys_dict.set_item(*name, vm.ctx.none(), vm)?;
+    }
+    let result = configure(old, &new, &scope, vm)
+        .and_then(|()| ask(old, &new, main.as_ref().map(|main| main.dict()), &scope, vm))
+        .and_then(|()| match (&main, &before) {
+            (Some(main), Some(before)) => rebind(main.dict(), before.clone(), &new, &scope, vm),
+            _ => Ok(Names::default()),
+        })
+        .and_then(|names| visible::bind_sys(&new.key, &new.sys_dict, vm).map(|()| names));
+    let error = match result {
+        Ok(names) => return Ok((new, names)),
+        Err(error) => error,
+    };
+    old.tell(EventKind::Failed, None, || Some(format!("reload: {}", error.class().name())));
+    let undo = || -> PyResult<()> {
+        visible::bind_sys(&old.key, &old.sys_dict, vm)?;
+        for (name, value) in described {
+            old.sys_dict.set_item(name, value?.unwrap_or_else(|| vm.ctx.none()), vm)?;
+        }
+        if let (Some(main), Some(before)) = (&main, &before) {
+            restore(&main.dict(), before, vm)?;
+        }
+        if first {
+            rejoin(old, vm)?;
+        }
+        Ok(())
+    };
+    abandon(&Arc::clone(&old.shared), new, vm);
+    let undone = undo();
+    undone.and(Err(error))
+}
+
+/// Ends a generation that did not come to be.
+fn abandon(shared: &Arc<Shared>, new: Arc<Generation>, vm: &VirtualMachine) {
+    discard::finish(&new, vm);
+    discard::reclaim(shared, &[], vec![new], Effort::Quick, &mut DiscardReport::default(), vm);
+}
+
+/// Gives the old generation an import state of its own, if it is the space's first; returns whether it is.
+fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<bool> {
+    // Not while its import system is being made.
+    let _lock = locks::acquire(LockKey::new(old.serial, "_frozen_importlib"), vm)?;
+    if !old.import_state().is(&old.sys_dict) {
+        return Ok(false);
+    }
+    let state = vm.ctx.new_dict();
+    move_import_state(&old.sys_dict, &state, vm)?;
+    old.set_import_state(state);
+    Ok(true)
+}
+
+/// Undoes [`separate`].
+fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
+    let state = old.import_state();
+    old.set_import_state(old.sys_dict.clone());
+    move_import_state(&state, &old.sys_dict, vm)
+}
+
+fn move_import_state(from: &PyDictRef, to: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    let mut values = Vec::new();
+    for name in IMPORT_STATE {
+        if let Some(value) = from.get_item_opt(name, vm)? {
+            values.push((name, value));
+        }
+    }
+    // `values` keeps everything: nothing is freed while the world is stopped.
+    let world = Stopped::new(vm);
+    for (name, value) in &values {
+        to.set_item(*name, value.clone(), vm)?;
+        from.del_item(*name, vm)?;
+    }
+    drop(world);
+    Ok(())
+}
+
+/// The entries of `sys.modules` that somebody put there: no import of the space made them.
+fn stand_ins(old: &Generation, scope: &Scope, vm: &VirtualMachine) -> PyResult<Vec<(PyObjectRef, PyObjectRef)>> {
+    let Ok(modules) = old.modules(vm)?.downcast::<PyDict>() else { return Ok(Vec::new()) };
+    let mut kept = Vec::new();
+    for (name, module) in modules {
+        let Some(text) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
+        let known =
+            old.has_loaded(text) || old.table.taken_from(text).is_some() || project::is_projected(old, text, vm);
+        if !known && !super::paths::belongs(scope, &module, vm) {
+            kept.push((name, module));
+        }
+    }
+    Ok(kept)
+}
+
+/// Carries over the finders and path hooks that somebody added.
+fn configure(old: &Arc<Generation>, new: &Arc<Generation>, scope: &Scope, vm: &VirtualMachine) -> PyResult<()> {
+    if !old.importlib_was_made() {
+        return Ok(());
+    }
+    crate::import::boot::importlib(new, vm)?;
+    for name in ["meta_path", "path_hooks"] {
+        let items = |generation: &Generation| -> PyResult<Vec<PyObjectRef>> {
+            generation.import_state().get_item(name, vm)?.try_to_value(vm)
+        };
+        let (before, own) = (items(old)?, items(new)?);
+        let foreign = |item: &PyObjectRef| {
+            !super::paths::belongs(scope, item, vm)
+                && !super::paths::leads_into(scope, item, &Stopped::new(vm), &mut ClassCache::default(), vm)
+        };
+        // Where they stood relative to the space's own finders, which are new.
+        let first_own = before.iter().position(|item| !foreign(item)).unwrap_or(before.len());
+        let (front, back): (Vec<_>, Vec<_>) =
+            before.iter().enumerate().filter(|(_, item)| foreign(item)).partition(|(index, _)| *index < first_own);
+        let items = |items: Vec<(usize, &PyObjectRef)>| -> Vec<PyObjectRef> {
+            items.into_iter().map(|(_, item)| item.clone()).collect()
+        };
+        let merged = [items(front), own, items(back)].concat();
+        new.import_state().set_item(name, vm.ctx.new_list(merged).into(), vm)?;
+    }
+    Ok(())
+}
+
+/// Imports and runs in the new generation what was asked of the old one by name.
+fn ask(
+    old: &Arc<Generation>,
+    new: &Arc<Generation>,
+    main: Option<PyDictRef>,
+    scope: &Scope,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let asked = old.asked.lock().clone();
+    let runs = asked.iter().any(|asked| !matches!(asked, Asked::Import(_)));
+    if let Some(main) = main.filter(|_| runs) {
+        // What the old program defined goes; what it was given stays.
+        for (name, value) in main.clone() {
+            if super::paths::belongs(scope, &value, vm) {
+                main.del_item(&*name, vm)?;
+            }
+        }
+        main.set_item("__builtins__", new.builtins.clone().into(), vm)?;
+    }
+    let path =
+        |vm: &VirtualMachine| -> PyResult<Vec<PyObjectRef>> { new.sys_dict.get_item("path", vm)?.try_to_value(vm) };
+    let before = path(vm)?;
+    context::enter(Arc::clone(new), vm, || {
+        panic::catch(vm, || {
+            for asked in asked {
+                match asked {
+                    Asked::Import(name) => level::import_module(new, &name, vm).map(drop)?,
+                    Asked::Path(path, argv) => run::path(new, &path, argv, vm)?,
+                    Asked::Module(name, argv) => run::module(new, &name, argv, vm)?,
+                }
+            }
+            Ok(())
+        })
+    })?;
+    if !runs {
+        return Ok(());
+    }
+    // A program's directory goes in front of `sys.path` each time it is run: once is enough.
+    let now = path(vm)?;
+    let front = now.len().saturating_sub(before.len());
+    if now[front..].iter().zip(&before).all(|(now, before)| now.is(before)) {
+        let mut kept = Vec::new();
+        for entry in &now[..front] {
+            let known = before.iter().chain(&kept).any(|other| vm.bool_eq(entry, other).unwrap_or(false));
+            if !known {
+                kept.push(entry.clone());
+            }
+        }
+        kept.extend(before);
+        let list = new.sys_dict.get_item("path", vm)?;
+        vm.call_method(&list, "clear", ())?;
+        vm.call_method(&list, "extend", (vm.ctx.new_list(kept),))?;
+    }
+    Ok(())
+}
+
+/// What the names in `__main__` are to mean from the swap on. It keeps what they meant before: nothing may be freed while
+/// the world is stopped.
+#[derive(Default)]
+struct Names {
+    main: Option<PyDictRef>,
+    changes: Vec<(PyObjectRef, Option<PyObjectRef>)>,
+    _before: Option<PyDictRef>,
+}
+
+impl Names {
+    fn apply(&self, vm: &VirtualMachine) -> PyResult<()> {
+        let Some(main) = &self.main else { return Ok(()) };
+        for (name, value) in &self.changes {
+            match value {
+                Some(value) => main.set_item(&**name, value.clone(), vm)?,
+                None => main.del_item(&**name, vm)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the names in `__main__` mean the new generation: modules are those of that name, what else was the old one's goes.
+fn rebind(
+    main: PyDictRef,
+    before: PyDictRef,
+    new: &Arc<Generation>,
+    scope: &Scope,
+    vm: &VirtualMachine,
+) -> PyResult<Names> {
+    let builtins: PyObjectRef = vm.ctx.new_str("__builtins__").into();
+    let mut changes = vec![(builtins.clone(), Some(new.builtins.clone().into()))];
+    for (name, value) in before.clone() {
+        let unchanged = main.get_item_opt(&*name, vm)?.is_some_and(|now| now.is(&value));
+        if !unchanged || vm.bool_eq(&name, &builtins)? {
+            continue;
+        }
+        if !super::paths::belongs(scope, &value, vm) {
+            continue;
+        }
+        let module_name = value.downcast_ref::<PyModule>().map(|module| module.dict().get_item_opt("__name__", vm));
+        let replacement = match module_name.transpose()?.flatten().and_then(|name| name.downcast::<PyStr>().ok()) {
+            Some(module_name) => new.loaded(&module_name, vm)?,
+            None => None,
+        };
+        changes.push((name, replacement));
+    }
+    Ok(Names { main: Some(main), changes, _before: Some(before) })
+}
+
+/// Gives `__main__` back what it had.
+fn restore(main: &PyDictRef, before: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    for (name, _) in main.clone() {
+        if !before.contains_key(&*name, vm) {
+            main.del_item(&*name, vm)?;
+        }
+    }
+    for (name, value) in before.clone() {
+        main.set_item(&*name, value, vm)?;
+    }
+    Ok(())
+}
+
+/// The modules of two generations side by side.
+fn compare(old: &Generation, new: &Generation) -> ReloadReport {
+    let own = |generation: &Generation| -> BTreeMap<String, Option<[u8; 32]>> {
+        let names = generation.table.names().into_iter();
+        names
+            .filter_map(|name| {
+                let record = generation.table.get(&name)?;
+                let loaded = record.state == crate::import::table::ModuleState::Ready && record.from.is_none();
+                (loaded && record.loader.is_some()).then_some((name, record.source_hash))
+            })
+            .collect()
+    };
+    let (old, new) = (own(old), own(new));
+    let mut report = ReloadReport::default();
+    for (name, hash) in &new {
+        match old.get(name) {
+            None => report.added.push(name.clone()),
+            Some(before) if before == hash => report.unchanged.push(name.clone()),
+            Some(_) => report.changed.push(name.clone()),
+        }
+    }
+    report.removed = old.into_keys().filter(|name| !new.contains_key(name)).collect();
+    report
+}
+
+/// The exception for a failed reload.
+pub(crate) fn raise(failure: Failure, raise: impl FnOnce(&Error) -> PyBaseExceptionRef) -> PyBaseExceptionRef {
+    match failure {
+        Failure::Raised(error) => error,
+        Failure::Refused(error) => raise(&error),
+    }
+}
+
+impl Space {
+    /// Reloads the space: builds its next generation beside the old one, imports and runs there what was asked of the
+    /// space by name, and swaps it in. Calls that run finish in the old generation, which is discarded when no thread is
+    /// in it any more.
+    ///
+    /// Configuration survives: `sys.path` and the rest of `sys`, finders and stand-ins that somebody added, streams, the
+    /// identity of `sys` and of `__main__`'s namespace. Modules do not.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded, [`Error::Root`] for the root,
+    /// [`Error::Python`] with what a module raised. The space is unchanged then.
+    ///
+    /// ```
+    /// # let runtime = modspace::Runtime::new()?;
+    /// let space = runtime.root().child().create()?;
+    /// space.import("json")?;
+    /// let report = space.reload()?;
+    /// assert_eq!(report.generation, 2);
+    /// # Ok::<(), modspace::Error>(())
+    /// ```
+    pub fn reload(&self) -> Result<ReloadReport, Error> {
+        let node = self.node()?;
+        self.runtime.with(|vm| {
+            reload(self.runtime.shared(), &node, vm).map_err(|failure| match failure {
+                Failure::Refused(error) => error,
+                Failure::Raised(error) => crate::space::to_python_error(&error, vm).into(),
+            })
+        })
+    }
+}

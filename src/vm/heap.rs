@@ -1,0 +1,213 @@
+//! The object graph, read while the world stands still.
+
+use std::sync::atomic::Ordering;
+
+use rustc_hash::FxHashMap;
+use rustpython_vm::{
+    AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
+    builtins::{PyType, PyWeak},
+    common::{rc::PyRc, refcount::with_deferred_drops},
+    frame::InterpreterFrame,
+    gc_state::gc_state,
+    vm::{PyGlobalState, runtime::live_interpreter_states},
+};
+
+use super::edges::{self, Readers};
+
+/// Where an object is: its identity, as `id()` has it.
+pub(crate) fn address(object: &PyObject) -> usize {
+    std::ptr::from_ref(object).addr()
+}
+
+/// While this exists, every other thread in any interpreter stands still.
+///
+/// That is what makes `&'world PyObject` true for everything reached from a live object: references are dropped by
+/// threads that run, no other thread runs, and whoever holds a `Stopped` runs no Python code and drops nothing that an
+/// object owns. Threads that left the interpreter for a blocking call go on, and stop when they come back; they touch no
+/// objects meanwhile.
+///
+/// Interpreters share classes and constants, so all of them are stopped, in the order in which a collection does it, lest
+/// two that stop each other wait forever.
+pub(crate) struct Stopped<'vm> {
+    vm: &'vm VirtualMachine,
+    interpreters: Vec<PyRc<PyGlobalState>>,
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        for interpreter in self.interpreters.iter().rev() {
+            interpreter.stop_the_world.start_the_world(interpreter);
+        }
+    }
+}
+
+/// One Python frame of a thread that stands still.
+#[derive(Clone, Copy)]
+pub(crate) struct StoppedFrame<'world> {
+    frame: &'world InterpreterFrame,
+}
+
+impl<'world> StoppedFrame<'world> {
+    pub(crate) fn builtins(&self) -> &'world PyObject {
+        self.frame.builtins()
+    }
+}
+
+/// What classes say about their instances' references; see [`Stopped::references`].
+#[derive(Default)]
+pub(crate) struct ClassCache(FxHashMap<usize, Readers>);
+
+impl<'vm> Stopped<'vm> {
+    /// Stops the world. The caller must be inside the interpreter and hold no lock that another thread may wait for
+    /// inside it.
+    pub(crate) fn new(vm: &'vm VirtualMachine) -> Self {
+        let mut stopped = Self { vm, interpreters: Vec::new() };
+        for interpreter in live_interpreter_states() {
+            interpreter.stop_the_world.stop_the_world(&interpreter);
+            stopped.interpreters.push(interpreter);
+        }
+        stopped
+    }
+
+    /// Calls `visit` once for each strong reference that `object` owns, as far as [`edges`] can read them.
+    pub(crate) fn references<'world>(
+        &'world self,
+        object: &'world PyObject,
+        classes: &mut ClassCache,
+        mut visit: impl FnMut(&'world PyObject),
+    ) {
+        let mut extend = |child: &PyObject| {
+            // SAFETY: `object` owns a reference to `child`, and keeps it while the world is stopped (see the type).
+            visit(unsafe { &*std::ptr::from_ref(child) });
+        };
+        let readers = classes
+            .0
+            .entry(address(object.class().as_object()))
+            .or_insert_with(|| Readers::of(object.class(), self.vm));
+        readers.visit(object, self.vm, &mut extend);
+    }
+
+    /// Whether instances of exactly this class own no references.
+    pub(crate) fn is_leaf(&self, class: &Py<PyType>) -> bool {
+        edges::is_leaf(class, self.vm)
+    }
+
+    /// Every object that the collector tracks.
+    pub(crate) fn tracked(&self) -> Vec<&PyObject> {
+        let objects = self.vm.state.gc.get_objects(None);
+        // SAFETY: the list was alive before it was borrowed, and nothing is dropped while the world is stopped (see the
+        // type), but for the list's own references, which cannot be the last: each object had one before.
+        objects.iter().map(|object| unsafe { &*object.as_raw() }).collect()
+    }
+
+    /// What a weak reference refers to, if that is alive.
+    pub(crate) fn referent<'world>(&'world self, reference: &Py<PyWeak>) -> Option<&'world PyObject> {
+        let object = reference.upgrade()?;
+        // SAFETY: somebody else refers to the object, since the reference is weak, and nothing is dropped while the world
+        // is stopped but this reference, which is not the last (see the type).
+        Some(unsafe { &*object.as_raw() })
+    }
+
+    /// The Python frames of every thread that has any, innermost first, with the thread's identifier.
+    pub(crate) fn stacks<'world>(&'world self) -> Vec<(u64, Vec<StoppedFrame<'world>>)> {
+        let own = rustpython_vm::stdlib::_thread::get_ident();
+        let registry = self.vm.state.thread_frames.lock();
+        let mut stacks = Vec::new();
+        for (thread, slot) in registry.iter() {
+            let mut frames = Vec::new();
+            let mut next = if *thread == own {
+                rustpython_vm::frame::current_thread_iframe()
+            } else {
+                std::ptr::with_exposed_provenance(slot.top_iframe.load(Ordering::Relaxed))
+            };
+            // SAFETY: the pointers make up the chain of frames that the thread is executing. The thread is this one,
+            // whose frames wait for this call to return, or stands still, so no frame of it returns or is freed while
+            // the world is stopped.
+            while let Some(frame) = unsafe { next.as_ref() } {
+                let frame: &'world InterpreterFrame = frame;
+                frames.push(StoppedFrame { frame });
+                next = frame.previous();
+            }
+            if !frames.is_empty() {
+                stacks.push((*thread, frames));
+            }
+        }
+        stacks.sort_unstable_by_key(|(thread, _)| *thread);
+        stacks
+    }
+
+    /// Takes `garbage` out of the collector's lists and clears the weak references to it, when nothing refers to it but
+    /// what `expected` counts; otherwise nothing happens. Afterwards no thread can come to an object of it.
+    ///
+    /// Returns the weak references that finalizers have made since theirs were cleared, to be dropped when the world runs
+    /// again.
+    pub(crate) fn isolate(&self, garbage: &[PyObjectRef], expected: &[usize]) -> Option<Late> {
+        if garbage.iter().zip(expected).any(|(object, expected)| object.strong_count() != *expected) {
+            return None;
+        }
+        let late = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
+        for object in garbage {
+            if object.is_gc_tracked() {
+                // SAFETY: the object is alive (`garbage` holds it) and tracked; nobody else changes that while the world
+                // is stopped.
+                unsafe { gc_state().untrack_object(std::ptr::NonNull::from(&**object)) };
+            }
+        }
+        Some(Late(late))
+    }
+}
+
+/// Weak references to garbage, and their callbacks, which are not called.
+#[expect(dead_code, reason = "kept until the world runs again")]
+pub(crate) struct Late(Vec<(PyRef<PyWeak>, PyObjectRef)>);
+
+/// Garbage that only refers to itself, out of every other thread's reach.
+pub(crate) struct Isolated(Vec<PyObjectRef>);
+
+impl Isolated {
+    /// Vouches for `garbage`, which [`Stopped::isolate`] accepted.
+    pub(crate) fn new(garbage: Vec<PyObjectRef>) -> Self {
+        Self(garbage)
+    }
+
+    /// Breaks every cycle in the garbage, and so frees it.
+    pub(crate) fn free(self) {
+        let mut bases: Vec<PyRef<PyType>> = Vec::new();
+        for class in self.0.iter().filter_map(|object| object.downcast_ref::<PyType>()) {
+            // The type cache holds borrowed pointers to what is about to go.
+            class.modified();
+            bases.extend(class.bases.read().iter().map(|base| base.to_owned()));
+        }
+        with_deferred_drops(|| {
+            let mut released = Vec::new();
+            for object in &self.0 {
+                if object.gc_has_clear() {
+                    // SAFETY: exclusive access. `isolate` found, while nothing ran, that all references to the object
+                    // come from the garbage itself and from `self.0`. Its weak references were cleared and it was taken
+                    // out of the collector's lists, which are the other ways to come to it. No Python code runs before
+                    // the last object is cleared: what is released is kept, and finalizers were called before.
+                    released.push(unsafe { object.gc_clear() });
+                }
+            }
+            drop(released);
+        });
+        drop(self.0);
+        prune_subclasses(bases);
+    }
+}
+
+/// Takes the entries of classes that are gone out of the lists in which classes note their subclasses. They are pruned by
+/// nothing else but `__subclasses__()`. (Upstream should remove the entry when a class goes, as CPython does.)
+fn prune_subclasses(mut classes: Vec<PyRef<PyType>>) {
+    classes.sort_unstable_by_key(|class| address(class.as_object()));
+    classes.dedup_by_key(|class| address(class.as_object()));
+    for class in classes {
+        let dead: Vec<_> = {
+            let mut subclasses = class.subclasses.write();
+            let (kept, dead) = subclasses.drain(..).partition(|subclass| subclass.upgrade().is_some());
+            *subclasses = kept;
+            dead
+        };
+        drop(dead);
+    }
+}
