@@ -15,7 +15,7 @@ fn child(runtime: &Runtime) -> Space {
 /// How long does it take to make a space and to discard it?
 fn bare(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
-    criterion.bench_function("bare space, created and dropped", |bencher| {
+    criterion.bench_function("bare space, created and discarded", |bencher| {
         bencher.iter(|| child(&runtime).discard().expect("a space goes"));
     });
 }
@@ -52,5 +52,35 @@ fn imports(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bare, enter, imports);
+/// How long does it take to discard a space that imported four large packages, alone and beside ten like it? Only the
+/// discards are timed.
+fn discards(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime starts");
+    let used = || {
+        let space = child(&runtime);
+        space.exec("import logging, unittest, asyncio, json").expect("they import");
+        space
+    };
+    let discard = || {
+        let space = used();
+        let start = Instant::now();
+        let report = space.discard().expect("a space goes");
+        let time = start.elapsed();
+        assert!(report.is_clean(), "{report}");
+        time
+    };
+    let mut group = criterion.benchmark_group("discard after import logging, unittest, asyncio, json");
+    group.sample_size(10);
+    for (name, others) in [("alone", 0), ("beside ten", 10)] {
+        let others: Vec<_> = (0..others).map(|_| used()).collect();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| (0..count).map(|_| discard()).sum());
+        });
+        for space in others {
+            space.discard().expect("a space goes");
+        }
+    }
+}
+
+criterion_group!(benches, bare, enter, imports, discards);
 criterion_main!(benches);

@@ -10,5 +10,6 @@ mod suite {
     mod python;
     mod readme;
     mod real;
+    mod soak;
     mod upstream;
 }

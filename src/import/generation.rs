@@ -431,7 +431,12 @@ impl Generation {
                 }
             }
         }
-        let modules = state.get_item_opt(identifier!(vm, modules), vm)?.filter(|modules| !vm.is_none(modules));
+        let mut modules = state.get_item_opt(identifier!(vm, modules), vm)?;
+        if modules.is_none() {
+            // The first reload may just have moved it.
+            modules = self.import_state().get_item_opt(identifier!(vm, modules), vm)?;
+        }
+        let modules = modules.filter(|modules| !vm.is_none(modules));
         modules.ok_or_else(|| {
             vm.new_runtime_error(format!(
                 "the space {:?} has lost its sys.modules; assign a dict to sys.modules to import again",

@@ -239,30 +239,27 @@ fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<bool> {
     if !old.import_state().is(&old.sys_dict) {
         return Ok(false);
     }
-    let state = vm.ctx.new_dict();
-    move_import_state(&old.sys_dict, &state, vm)?;
-    old.set_import_state(state);
+    move_import_state(old, &old.sys_dict, vm.ctx.new_dict(), vm)?;
     Ok(true)
 }
 
 /// Undoes [`separate`].
 fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
-    let state = old.import_state();
-    old.set_import_state(old.sys_dict.clone());
-    move_import_state(&state, &old.sys_dict, vm)
+    move_import_state(old, &old.import_state(), old.sys_dict.clone(), vm)
 }
 
-fn move_import_state(from: &PyDictRef, to: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     let mut values = Vec::new();
     for name in IMPORT_STATE {
         if let Some(value) = from.get_item_opt(name, vm)? {
+            to.set_item(name, value.clone(), vm)?;
             values.push((name, value));
         }
     }
     // `values` keeps everything: nothing is freed while the world is stopped.
     let world = Stopped::new(vm);
-    for (name, value) in &values {
-        to.set_item(*name, value.clone(), vm)?;
+    old.set_import_state(to);
+    for (name, _) in &values {
         from.del_item(*name, vm)?;
     }
     drop(world);

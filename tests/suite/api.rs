@@ -74,7 +74,7 @@ fn a_parent_with_children_is_discarded_as_a_tree_or_not_at_all() {
     let error = parent.discard().unwrap_err();
     assert!(error.to_string().contains("\"below\""), "{error}");
     below.exec("import json").unwrap();
-    parent.discard_tree().unwrap();
+    parent.discard_with(modspace::DiscardOptions { recursive: true, ..Default::default() }).unwrap();
     assert!(below.is_closed() && parent.is_closed());
     assert!(matches!(runtime.root().discard(), Err(Error::Root)));
 }
@@ -90,6 +90,88 @@ fn a_space_cannot_be_discarded_from_inside() {
         })
         .unwrap();
     space.exec("x = 1").unwrap();
+}
+
+#[test]
+fn a_discard_says_what_it_freed_and_what_is_held_by_which_path() {
+    let runtime = runtime();
+    let space = child(&runtime, "plugin");
+    space.exec("import json\nclass Handler:\n    def run(self): return json.dumps([1])\nhandler = Handler()").unwrap();
+    // A host keeps an object of the plugin.
+    runtime
+        .root()
+        .enter(|root| {
+            let handler = space
+                .enter(|plugin| plugin.eval("handler"))
+                .map_err(|error| root.vm().new_runtime_error(error.to_string()))?;
+            root.namespace()?.set_item("registry", root.vm().ctx.new_list(vec![handler]).into(), root.vm())
+        })
+        .unwrap();
+    let report = space.discard().unwrap();
+    let held: Vec<String> = report.held.iter().map(ToString::to_string).collect();
+    assert_eq!(held, ["root: __main__.registry[0] -> __main__.Handler instance"]);
+    assert!(!report.is_clean());
+    assert_eq!(runtime.root().eval_repr("registry[0].run()").unwrap(), "'[1]'");
+    let forced = space.discard_with(modspace::DiscardOptions { force: true, ..Default::default() }).unwrap();
+    assert!(forced.objects > 500 && forced.bytes > 100_000, "{forced}");
+    let error = runtime.root().eval_repr("registry[0].run()").unwrap_err();
+    assert!(error.to_string().starts_with("modspace.SpaceClosedError: the space \"plugin\" is closed"), "{error}");
+    runtime.root().exec("registry.clear()").unwrap();
+    let nothing = child(&runtime, "other");
+    nothing.exec("import json").unwrap();
+    let report = nothing.discard().unwrap();
+    assert!(report.is_clean() && report.objects > 500, "{report}");
+}
+
+#[test]
+fn a_reload_keeps_the_handle_and_replaces_the_modules() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |version: u32| {
+        std::fs::write(directory.path().join("plug.py"), format!("VERSION = {version}\n")).unwrap();
+    };
+    write(1);
+    let space = runtime().root().child().prepend_path(directory.path().to_string_lossy()).create().unwrap();
+    space.import("plug").unwrap();
+    write(2);
+    let report = space.reload().unwrap();
+    assert_eq!((report.generation, report.changed.as_slice()), (2, &["plug".to_owned()][..]));
+    assert!(report.old.is_some_and(|old| old.is_clean()));
+    assert_eq!(space.eval_repr("__import__('plug').VERSION").unwrap(), "2");
+    std::fs::write(directory.path().join("plug.py"), "1 / 0\n").unwrap();
+    let error = space.reload().unwrap_err();
+    assert!(matches!(&error, Error::Python(error) if error.class == "ZeroDivisionError"), "{error}");
+    assert_eq!(
+        (space.generation_number().unwrap(), space.eval_repr("__import__('plug').VERSION").unwrap()),
+        (2, "2".into())
+    );
+}
+
+#[test]
+fn subscribers_get_every_event_in_order() {
+    use modspace::EventKind::{Closing, Created, Discarded, Entered, Failed, Imported, Reloaded};
+    let runtime = runtime();
+    let events = runtime.subscribe();
+    let other = runtime.subscribe();
+    let space = child(&runtime, "watched");
+    space.import("marshal").unwrap();
+    space.import("no_such_module").unwrap_err();
+    space.exec("1").unwrap();
+    space.reload().unwrap();
+    space.discard().unwrap();
+    let events: Vec<_> = events.try_iter().filter(|event| event.space == "watched").collect();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    let first =
+        |kind| kinds.iter().position(|other| *other == kind).unwrap_or_else(|| panic!("no {kind:?} in {kinds:?}"));
+    let order = [Created, Entered, Imported, Reloaded, Closing, Discarded].map(first);
+    assert!(order.is_sorted(), "{kinds:?}");
+    assert!(!kinds.contains(&Failed), "a module that is not found is not loaded: {kinds:?}");
+    let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
+    assert!(numbers.is_sorted());
+    let theirs: Vec<_> = other.try_iter().filter(|event| event.space == "watched").map(|event| event.number).collect();
+    assert_eq!(theirs, numbers);
+    runtime.shut_down();
+    // It ends: otherwise this would wait for more.
+    let _ = other.iter().count();
 }
 
 #[test]

@@ -278,3 +278,18 @@ fn a_panic_at_the_end_of_a_program_is_no_crash() {
     let program = format!("import sys\ndef trip(*args):\n    {trip}\nsys.excepthook = trip\n1 / 0");
     run(["run", "-c", &program]).failed_with(1);
 }
+
+#[test]
+fn leaks_are_reported_at_the_end_and_denied_if_asked_to() {
+    let leaking = "\
+import modspace
+space = modspace.ModuleSpace(name='plugin')
+space.exec('def f(): return 1')
+kept = [space.ns['f']]
+space.discard()";
+    let report = "held: -c: __main__.kept[0] -> __main__.f";
+    run(["run", "--leaks", "-c", leaking]).succeeded().stderr_has(report);
+    run(["run", "--deny-leaks", "-c", leaking]).failed_with(1).stderr_has(report);
+    run(["run", "--deny-leaks", "-c", "import json"]).succeeded().stderr_has("1 of 1 spaces left nothing behind");
+    run(["run", "--deny-leaks", "-c", "import sys; sys.exit(3)"]).failed_with(3);
+}

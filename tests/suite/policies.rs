@@ -153,3 +153,40 @@ fn the_page_about_modules_shows_the_tables() {
     let shown = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(shown == page(), "spaces/policies/README.md is out of date; run this test with MODSPACE_BLESS=1");
 }
+
+/// Imports every native module, and prints every class that is implemented in Rust. Static classes that carry CPython's
+/// flag for heap classes are told by what the collector sees: an instance's class is a reference only if it is on the heap.
+const NATIVE_CLASSES: &str = "\
+import gc, sys
+for name in sys.builtin_module_names:
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+import asyncio, contextvars, ctypes, sqlite3, ssl, string.templatelib, typing, zoneinfo
+seen = set()
+def walk(cls):
+    if cls in seen:
+        return
+    seen.add(cls)
+    for other in type.__subclasses__(cls):
+        walk(other)
+    walk(type(cls))
+walk(object)
+for cls in seen:
+    if not cls.__flags__ & 1 << 9:
+        print(f'{cls.__module__}.{cls.__qualname__}')";
+
+#[test]
+fn every_native_class_says_which_references_its_instances_own() {
+    let text = std::fs::read_to_string(super::harness::root().join("spaces/policies/types.toml")).unwrap();
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let build = lines(NATIVE_CLASSES);
+    assert!(build.len() > 400, "{} native classes", build.len());
+    let unnamed: Vec<_> = build.iter().filter(|name| !table.contains_key(*name)).collect();
+    assert!(
+        unnamed.is_empty(),
+        "say in spaces/policies/types.toml which references the instances of these own (read the payload's fields and its \
+         `Traverse`): {unnamed:?}"
+    );
+}

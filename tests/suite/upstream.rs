@@ -66,3 +66,49 @@ fn the_native_lru_cache_deadlocks_with_a_collection() {
     });
     assert!(hangs, "lru_cache does not hang any more: natives::guard_caches can go");
 }
+
+/// `vm::edges` reads these references, because the collector is not told of them.
+#[test]
+fn the_collector_is_not_told_of_these_references() {
+    let program = "\
+import gc, operator, types, weakref, contextvars
+class A:
+    __slots__ = ('x', '__weakref__')
+    def f(self): pass
+a = A()
+def callback(ref): pass
+context = contextvars.Context()
+variable = contextvars.ContextVar('variable')
+context.run(variable.set, A)
+for name, holder, held in [
+    ('function', A.f, A.f.__builtins__),
+    ('member', A.x, A),
+    ('alias', list[A], A),
+    ('itemgetter', operator.itemgetter(A), A),
+    ('methodcaller', operator.methodcaller('f', A), A),
+    ('weakref', weakref.ref(a, callback), callback),
+    ('method', {'a': A}.get, None),
+    ('keys', {'a': A}.keys(), None),
+    ('frozenset', frozenset([A]), A),
+    ('wrapper', a.__repr__, a),
+    ('context', context, A),
+]:
+    seen = gc.get_referents(holder)
+    if (held is None and seen) or any(other is held for other in seen):
+        print(name)";
+    assert_eq!(prints(program), "", "the collector sees these now; take them out of spaces/policies/types.toml");
+}
+
+/// `vm::heap::prune_subclasses` takes out what a class leaves in its base's list.
+#[test]
+fn a_class_stays_in_its_bases_list_when_it_goes() {
+    let program = "\
+import gc, weakref
+class Base: pass
+before = len(gc.get_referents(Base))
+for _ in range(5):
+    type('Derived', (Base,), {})
+gc.collect()
+print(len(gc.get_referents(Base)) - before)";
+    assert_eq!(prints(program), "5\n");
+}
