@@ -3,7 +3,8 @@
     soak.py COUNT PROGRAM [FRESH]
 
 After a tenth of the rounds the number of objects that the collector tracks must not change by one, and resident memory
-must grow by less than a hundredth from the first half of the rest to the second.
+must grow by less than a hundredth from the first half of the rest to the second; in a run of fewer than 2,000 rounds, where
+the allocator is still settling, by less than four hundredths.
 """
 
 import gc
@@ -47,5 +48,5 @@ first, second = (half[len(half) // 2] for half in rest)
 growth = second / first - 1
 print(f"{PROGRAM.stem} {FRESH or 'default'}: {tracked[0]} objects tracked, memory {first} KiB, then {second} KiB")
 assert len(set(tracked[1:])) == 1, f"objects stay behind: {tracked}"
-assert growth < 0.01, f"memory grows: {memory[WARM_UP:: max(1, WARM_UP)]}"
+assert growth < (0.01 if ROUNDS >= 2000 else 0.04), f"memory grows: {memory[WARM_UP:: max(1, WARM_UP)]}"
 print("ok: flat")
