@@ -11,397 +11,18 @@
 //! is followed layer by layer, to a limit, until nothing is missing. What is never followed counts as outside. So an
 //! error is on one side only: garbage may be taken for held, never the reverse.
 
-use std::sync::{Arc, OnceLock};
-
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use rustpython_vm::{
-    AsObject, Py, PyObject, PyObjectRef, VirtualMachine,
-    builtins::{PyAsyncGen, PyCoroutine, PyDict, PyDictRef, PyFunction, PyGenerator, PyModule, PyStr, PyType},
-    frame::FrameObject,
-    identifier,
-    object::Traverse,
+    AsObject, PyObject, VirtualMachine,
+    builtins::{PyFunction, PyModule, PyType},
 };
 
-use crate::{
-    import::{
-        generation::{Generation, Mark, SpaceId},
-        project,
-    },
-    vm::{
-        heap::{ClassCache, Stopped, address},
-        hidden,
-    },
-};
+use super::scope::{Belongs, Scope};
+use crate::vm::heap::{ClassCache, Stopped, address};
 
 /// How many uncertain objects are followed for each certain one, when references to the core are missing.
 const LAYER_FACTOR: usize = 4;
 const LAYER_MINIMUM: usize = 20_000;
-
-/// How many handles an ended generation has while it is counted: its key's, the scope's and that of who ended it.
-const HANDLES: usize = 3;
-
-/// Whose an object is, as far as the object itself tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Belongs {
-    /// To the spaces.
-    Core,
-    /// To nobody in particular: found out by counting.
-    Unknown,
-    /// Surely not to the spaces, or it owns no references.
-    Outside,
-}
-
-/// The spaces that are counted.
-pub(crate) struct Scope {
-    generations: Vec<Arc<Generation>>,
-    builtins: Vec<usize>,
-    classes: Vec<Mark>,
-    /// Classes that are known to be theirs, whatever is left to show it.
-    marked: FxHashMap<usize, SpaceId>,
-    /// The namespaces of single modules, when it is they that are counted.
-    namespaces: Vec<PyDictRef>,
-    /// Their own modules by address, and by name.
-    modules: FxHashMap<usize, ()>,
-    names: FxHashSet<String>,
-    /// Their projections of native and platform modules, and the dicts of these.
-    projections: FxHashSet<usize>,
-    /// What belongs to the generation that superseded one of them.
-    shared: FxHashSet<usize>,
-    native_classes: OnceLock<FxHashSet<usize>>,
-    /// The interpreter's own `builtins` and `sys`, and their dicts.
-    interpreter: [usize; 4],
-}
-
-/// `function.__builtins__`.
-fn builtins_of(function: &Py<PyFunction>, vm: &VirtualMachine) -> Option<PyObjectRef> {
-    let member = vm.ctx.types.function_type.get_attr(identifier!(vm, __builtins__))?;
-    let class = vm.ctx.types.function_type.as_object();
-    vm.call_get_descriptor_specific(&member, Some(function.as_object()), Some(class))?.ok()
-}
-
-impl Scope {
-    /// `classes` are known to be theirs.
-    pub(crate) fn new(generations: Vec<Arc<Generation>>, classes: &[Mark], vm: &VirtualMachine) -> Self {
-        let mut scope = Self {
-            namespaces: Vec::new(),
-            classes: classes.to_vec(),
-            marked: classes
-                .iter()
-                .filter_map(|mark| mark.class.upgrade().map(|class| (address(&class), mark.space)))
-                .collect(),
-            builtins: generations.iter().map(|generation| address(generation.builtins_dict.as_object())).collect(),
-            generations,
-            modules: FxHashMap::default(),
-            names: FxHashSet::default(),
-            projections: FxHashSet::default(),
-            shared: FxHashSet::default(),
-            native_classes: OnceLock::new(),
-            interpreter: [
-                address(vm.builtins.as_object()),
-                address(vm.builtins.dict().as_object()),
-                address(vm.sys_module.as_object()),
-                address(vm.sys_module.dict().as_object()),
-            ],
-        };
-        for generation in &scope.generations {
-            // What the next generation has taken over is not theirs any more.
-            let mut shared = FxHashSet::default();
-            if let Some(next) = generation.node.current() {
-                shared.insert(address(next.sys.as_object()));
-                shared.insert(address(next.sys_dict.as_object()));
-                if let Some(main) = next.main.get() {
-                    shared.insert(address(main.as_object()));
-                    shared.insert(address(main.dict().as_object()));
-                }
-            }
-            scope.shared.extend(&shared);
-            scope.modules.insert(address(generation.sys.as_object()), ());
-            scope.modules.insert(address(generation.builtins.as_object()), ());
-            let Ok(modules) = generation.modules(vm) else { continue };
-            let Some(modules) = modules.downcast_ref::<PyDict>() else { continue };
-            for (name, module) in modules {
-                let Some(name) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
-                if let Some(module) = module.downcast_ref::<PyModule>()
-                    && (generation.has_loaded(name) || project::is_projected(generation, name, vm))
-                {
-                    if matches!(name, "sys" | "builtins") {
-                        continue;
-                    }
-                    // Native code remembers some projections that it imported; they are found by counting.
-                    if project::is_projected(generation, name, vm) {
-                        scope.projections.insert(address(module.as_object()));
-                        scope.projections.insert(address(module.dict().as_object()));
-                        continue;
-                    }
-                    scope.modules.insert(address(module.as_object()), ());
-                    scope.names.insert(name.to_owned());
-                }
-            }
-        }
-        scope
-    }
-
-    /// Single modules of a space that goes on.
-    pub(crate) fn of_modules(
-        modules: impl Iterator<Item = PyObjectRef>,
-        names: Vec<String>,
-        vm: &VirtualMachine,
-    ) -> Self {
-        let mut scope = Self::new(Vec::new(), &[], vm);
-        scope.names = names.into_iter().collect();
-        for module in modules {
-            scope.modules.insert(address(&module), ());
-            if let Some(module) = module.downcast_ref::<PyModule>() {
-                scope.namespaces.push(module.dict());
-            }
-        }
-        scope
-    }
-
-    /// Whether `object` belongs to one of the single modules.
-    fn belongs_to_module(&self, object: &PyObject, vm: &VirtualMachine) -> Belongs {
-        let own = |dict: &PyObject| self.namespaces.iter().any(|namespace| namespace.is(dict));
-        let of_function = |function: &Py<PyFunction>| {
-            function.as_object().get_attr("__globals__", vm).is_ok_and(|globals| own(&globals))
-        };
-        let ours = if let Some(function) = object.downcast_ref::<PyFunction>() {
-            of_function(function)
-        } else if let Some(class) = object.downcast_ref::<PyType>() {
-            let Some(body) = class.attributes.as_dict() else { return Belongs::Outside };
-            let mut functions =
-                body.into_iter().filter_map(|(_, value)| value.downcast::<PyFunction>().ok()).peekable();
-            if functions.peek().is_some() {
-                functions.any(|function| of_function(&function))
-            } else {
-                let name = class.heaptype_ext.as_ref().map(|heap| heap.qualname.read().clone());
-                let stands = |namespace: &PyDictRef| {
-                    let found = namespace.get_item_opt(&**name.as_ref()?, vm).ok()??;
-                    Some(found.is(class))
-                };
-                self.namespaces.iter().any(|namespace| stands(namespace).unwrap_or(false))
-            }
-        } else if object.downcast_ref::<PyModule>().is_some() {
-            self.modules.contains_key(&address(object))
-        } else {
-            own(object)
-        };
-        if ours { Belongs::Core } else { Belongs::Unknown }
-    }
-
-    /// Whether there is nothing to count.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.generations.is_empty() && self.marked.is_empty() && self.namespaces.is_empty()
-    }
-
-    /// The space whose class this is.
-    pub(crate) fn home(&self, class: &Py<PyType>, vm: &VirtualMachine) -> Option<SpaceId> {
-        if let Some(space) = self.marked.get(&address(class.as_object())) {
-            return Some(*space);
-        }
-        let home = |generation: &&Arc<Generation>| {
-            let alone = Self { marked: FxHashMap::default(), ..Self::new(vec![Arc::clone(generation)], &[], vm) };
-            alone.of_class(class, vm) == Belongs::Core
-        };
-        self.generations.iter().find(home).map(|generation| generation.id())
-    }
-
-    pub(crate) fn generations(&self) -> &[Arc<Generation>] {
-        &self.generations
-    }
-
-    /// Whether `object` is the builtins dict of one of the generations.
-    pub(crate) fn is_builtins(&self, object: &PyObject) -> bool {
-        self.builtins.contains(&address(object))
-    }
-
-    /// Whether no other generation has taken `object` over.
-    pub(crate) fn is_own(&self, object: &PyObject) -> bool {
-        !self.shared.contains(&address(object))
-    }
-
-    /// Whether somebody has a handle of a generation that is among `garbage`.
-    pub(crate) fn in_use(&self, garbage: &[PyObjectRef]) -> bool {
-        let used = |generation: &Arc<Generation>| Arc::strong_count(generation) > HANDLES;
-        garbage.iter().filter_map(|object| self.keyed(object)).any(used)
-    }
-
-    /// The generation whose key `object` is.
-    fn keyed(&self, object: &PyObject) -> Option<&Arc<Generation>> {
-        self.generations.iter().find(|generation| generation.key.as_object().is(object))
-    }
-
-    fn of_builtins(&self, builtins: Option<&PyObject>) -> Belongs {
-        match builtins {
-            Some(builtins) if self.builtins.contains(&address(builtins)) => Belongs::Core,
-            Some(builtins) if Generation::of_builtins(builtins).is_some() => Belongs::Outside,
-            _ => Belongs::Unknown,
-        }
-    }
-
-    fn of_globals(&self, dict: &Py<PyDict>, vm: &VirtualMachine) -> Belongs {
-        match dict.get_item_opt(identifier!(vm, __builtins__), vm) {
-            Ok(Some(builtins)) => match builtins.downcast_ref::<PyModule>() {
-                Some(module) => self.of_builtins(Some(module.dict().as_object())),
-                None if builtins.is(&vm.builtins.dict()) => Belongs::Outside,
-                None => self.of_builtins(Some(&builtins)),
-            },
-            _ => Belongs::Unknown,
-        }
-    }
-
-    pub(crate) fn belongs(&self, object: &PyObject, vm: &VirtualMachine) -> Belongs {
-        if !self.namespaces.is_empty() {
-            return self.belongs_to_module(object, vm);
-        }
-        if !self.shared.is_empty() && self.shared.contains(&address(object)) {
-            return Belongs::Outside;
-        }
-        if let Some(function) = object.downcast_ref::<PyFunction>() {
-            return self.of_builtins(builtins_of(function, vm).as_deref());
-        }
-        if let Some(class) = object.downcast_ref::<PyType>() {
-            return self.of_class(class, vm);
-        }
-        if let Some(module) = object.downcast_ref::<PyModule>() {
-            if self.modules.contains_key(&address(object)) {
-                return Belongs::Core;
-            }
-            if self.interpreter.contains(&address(object)) {
-                return Belongs::Outside;
-            }
-            if self.projections.contains(&address(object)) {
-                return Belongs::Unknown;
-            }
-            return self.of_globals(&module.dict(), vm);
-        }
-        if let Some(dict) = object.downcast_ref::<PyDict>() {
-            if self.interpreter.contains(&address(object)) {
-                return Belongs::Outside;
-            }
-            if self.projections.contains(&address(object)) {
-                return Belongs::Unknown;
-            }
-            let own =
-                |generation: &Arc<Generation>| dict.is(&generation.builtins_dict) || dict.is(&generation.sys_dict);
-            return if self.generations.iter().any(own) { Belongs::Core } else { self.of_globals(dict, vm) };
-        }
-        if self.keyed(object).is_some() { Belongs::Core } else { Belongs::Unknown }
-    }
-
-    /// Whether `object` is a frame of the spaces' code, or a generator or coroutine over one.
-    pub(crate) fn runs(&self, object: &PyObject) -> bool {
-        if let Some(frame) = object.downcast_ref::<FrameObject>() {
-            let mut ours = false;
-            frame.as_object().traverse(&mut |child| ours |= self.builtins.contains(&address(child)));
-            return ours;
-        }
-        let frame = if let Some(generator) = object.downcast_ref::<PyGenerator>() {
-            generator.as_coro().frame_opt()
-        } else if let Some(coroutine) = object.downcast_ref::<PyCoroutine>() {
-            coroutine.as_coro().frame_opt()
-        } else if let Some(generator) = object.downcast_ref::<PyAsyncGen>() {
-            generator.as_coro().frame_opt()
-        } else {
-            None
-        };
-        frame.is_some_and(|frame| self.runs(frame.as_object()))
-    }
-
-    /// Whether another space's module of the same name has the class, too: it may be that one's.
-    fn is_elsewhere(&self, class: &Py<PyType>, module: &Py<PyStr>, qualified: &str, vm: &VirtualMachine) -> bool {
-        // Every program has a `__main__`.
-        if module.as_bytes() == b"__main__" {
-            return false;
-        }
-        let Some(shared) = self.generations.first().map(|generation| &generation.shared) else { return false };
-        let others: Vec<_> = shared.tree.read().values().filter_map(|node| node.current()).collect();
-        others.iter().any(|other| stands_in(other, class, module, qualified, vm) == Some(true))
-    }
-
-    /// The classes that native modules made; a module may say that they are its own (`struct.error`).
-    fn native_classes(&self, vm: &VirtualMachine) -> &FxHashSet<usize> {
-        self.native_classes.get_or_init(|| {
-            let modules = hidden::modules(vm).ok().and_then(|modules| modules.downcast::<PyDict>().ok());
-            let native = modules.into_iter().flatten().filter(|(name, _)| {
-                name.downcast_ref::<PyStr>()
-                    .and_then(|name| name.to_str())
-                    .is_some_and(|name| hidden::is_native(name, vm))
-            });
-            let values = native.filter_map(|(_, module)| Some(module.downcast_ref::<PyModule>()?.dict())).flatten();
-            values
-                .filter(|(_, value)| value.downcast_ref::<PyType>().is_some())
-                .map(|(_, value)| address(&value))
-                .collect()
-        })
-    }
-
-    /// A class belongs where the functions in its body do; one without functions, where it stands under its name.
-    fn of_class(&self, class: &Py<PyType>, vm: &VirtualMachine) -> Belongs {
-        let (Some(heap), Some(body)) = (&class.heaptype_ext, class.attributes.as_dict()) else {
-            return Belongs::Outside;
-        };
-        if self.marked.contains_key(&address(class.as_object())) {
-            return Belongs::Core;
-        }
-        let Ok(Some(module)) = body.get_item_opt(identifier!(vm, __module__), vm) else { return Belongs::Unknown };
-        let Some(module) = module.downcast_ref::<PyStr>() else { return Belongs::Unknown };
-        let name = heap.qualname.read().clone();
-        let Some(qualified) = name.to_str() else { return Belongs::Unknown };
-        let is_ours = module.to_str().is_some_and(|name| self.names.contains(name));
-        for (_, value) in body {
-            if let Some(function) = value.downcast_ref::<PyFunction>()
-                && let Some(builtins) = builtins_of(function, vm)
-            {
-                let belongs = self.of_builtins(Some(&builtins));
-                // What is a function of platform code here (`dataclass`, `total_ordering`), or was assigned later, says
-                // nothing; in a platform class the first one does.
-                if belongs == Belongs::Unknown && !is_ours {
-                    return Belongs::Unknown;
-                }
-                if belongs != Belongs::Unknown && is_in_body(function, qualified, vm) {
-                    return belongs;
-                }
-            }
-        }
-        if !is_ours {
-            return Belongs::Unknown;
-        }
-        match self.generations.iter().find_map(|generation| stands_in(generation, class, module, qualified, vm)) {
-            Some(true) if self.is_elsewhere(class, module, qualified, vm) => Belongs::Unknown,
-            Some(true) if self.native_classes(vm).contains(&address(class.as_object())) => Belongs::Outside,
-            Some(true) => Belongs::Core,
-            Some(false) => Belongs::Outside,
-            None => Belongs::Unknown,
-        }
-    }
-}
-
-/// Whether the class stands under its name in the generation's module; `None` when nothing does.
-fn stands_in(
-    generation: &Arc<Generation>,
-    class: &Py<PyType>,
-    module: &Py<PyStr>,
-    qualified: &str,
-    vm: &VirtualMachine,
-) -> Option<bool> {
-    // A program's own `sys.modules` would run its code.
-    let modules = generation.modules(vm).ok()?;
-    let modules = modules.downcast_ref_if_exact::<PyDict>(vm)?;
-    let dict = modules.get_item_opt(module, vm).ok()??.downcast_ref::<PyModule>()?.dict();
-    let mut names = qualified.split('.');
-    let mut found = dict.get_item_opt(names.next()?, vm).ok()??;
-    for name in names {
-        found = found.downcast_ref::<PyType>()?.attributes.as_dict()?.get_item_opt(name, vm).ok()??;
-    }
-    Some(found.is(class))
-}
-
-/// Whether a function was written in the body of the class of this qualified name.
-fn is_in_body(function: &Py<PyFunction>, class: &str, vm: &VirtualMachine) -> bool {
-    let name = function.as_object().get_attr("__qualname__", vm).ok();
-    let name = name.as_ref().and_then(|name| name.downcast_ref::<PyStr>()).and_then(|name| name.to_str());
-    name.and_then(|name| name.strip_prefix(class)).is_some_and(|rest| rest.starts_with('.'))
-}
 
 struct Item<'world> {
     object: &'world PyObject,
@@ -452,8 +73,8 @@ pub(crate) enum Extent {
 
 /// What a census found.
 pub(crate) struct Counted<'world> {
-    /// Nothing but this garbage refers to it; with each object's count.
-    pub(crate) garbage: Vec<(&'world PyObject, usize)>,
+    /// Nothing but this garbage refers to it.
+    pub(crate) garbage: Vec<&'world PyObject>,
     /// The core objects that something else holds.
     pub(crate) held: Vec<&'world PyObject>,
     /// The candidates that something else refers to directly.
@@ -472,7 +93,7 @@ impl<'world> Census<'world> {
         for generation in scope.generations() {
             census.meet(generation.key.as_object());
         }
-        for class in scope.classes.iter().filter_map(|mark| world.referent(&mark.class)) {
+        for class in scope.classes().iter().filter_map(|mark| world.referent(&mark.class)) {
             census.meet(class);
         }
         if census.whole {
@@ -523,14 +144,14 @@ impl<'world> Census<'world> {
         }
         let number = u32::try_from(self.items.len()).ok()?;
         // The scope's own reference is nobody's.
-        let pinned = self.scope.namespaces.iter().any(|namespace| namespace.is(object));
+        let pinned = self.scope.pinned().any(|pinned| pinned.is(object));
         let count = object.strong_count() - usize::from(pinned);
         let core = belongs == Belongs::Core;
         self.items.push(Item { object, count, found: 0, core, followed: false, references: (0, 0) });
         if core {
             self.missing += count;
         }
-        if core || self.whole || self.scope.projections.contains(&address(object)) {
+        if core || self.whole || self.scope.is_projection(object) {
             self.ready.push(number);
         } else if object.downcast_ref::<PyFunction>().is_some()
             || object.downcast_ref::<PyType>().is_some()
@@ -616,11 +237,7 @@ impl<'world> Census<'world> {
         let mut live = vec![false; self.items.len()];
         let mut work: Vec<u32> = Vec::new();
         for (number, item) in self.items.iter().enumerate() {
-            let in_use = || {
-                // Somebody is inside, or has just come out of the table of running spaces.
-                self.scope.keyed(item.object).is_some_and(|generation| Arc::strong_count(generation) > HANDLES)
-            };
-            if item.found < item.count || !item.followed || in_use() {
+            if item.found < item.count || !item.followed || self.scope.is_in_use(item.object) {
                 live[number] = true;
                 work.push(number as u32);
             }
@@ -628,8 +245,8 @@ impl<'world> Census<'world> {
         while let Some(number) = work.pop() {
             // Code finds its generation by its builtins: while they live, so does all of it.
             let object = self.items[number as usize].object;
-            let generation = self.scope.generations.iter().find(|generation| object.is(&generation.builtins_dict));
-            if let Some(key) = generation.and_then(|generation| self.index.get(&address(generation.key.as_object())))
+            if let Some(key) =
+                self.scope.built_on(object).and_then(|generation| self.index.get(&address(generation.key.as_object())))
                 && let Some(key) = *key
                 && !std::mem::replace(&mut live[key as usize], true)
             {
@@ -657,7 +274,7 @@ impl<'world> Census<'world> {
                 counted.external.push(item.object);
             }
             match (live, item.core) {
-                (false, _) => counted.garbage.push((item.object, item.object.strong_count())),
+                (false, _) => counted.garbage.push(item.object),
                 (true, true) => counted.held.push(item.object),
                 (true, false) => {}
             }
@@ -691,31 +308,4 @@ impl Census<'_> {
             *live |= !ours;
         }
     }
-}
-
-/// Counts `garbage` again, for the finalizers that ran may have handed on some of it: how many references to each object
-/// come from it, and the one of the caller.
-pub(crate) fn recount(garbage: &[PyObjectRef], scope: &Scope, world: &Stopped<'_>) -> Vec<usize> {
-    let numbers: FxHashMap<usize, usize> =
-        garbage.iter().enumerate().map(|(number, object)| (address(object), number)).collect();
-    let pinned = |object: &PyObjectRef| scope.namespaces.iter().any(|namespace| namespace.is(object));
-    let mut found: Vec<usize> = garbage.iter().map(|object| 1 + usize::from(pinned(object))).collect();
-    let mut classes = ClassCache::default();
-    for object in garbage {
-        let mut count = |child: &PyObject| {
-            if let Some(number) = numbers.get(&address(child)) {
-                found[*number] += 1;
-            }
-        };
-        world.references(object, &mut classes, &mut count);
-        if let Some(generation) = scope.keyed(object) {
-            generation.references(&mut count);
-        }
-    }
-    found
-}
-
-/// Owned references to `garbage`.
-pub(crate) fn pin(garbage: &[(&PyObject, usize)]) -> (Vec<PyObjectRef>, Vec<usize>) {
-    garbage.iter().map(|(object, count)| ((*object).to_owned(), count + 1)).unzip()
 }

@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustc_hash::FxHashSet;
 use rustpython_vm::{
     AsObject, PyObjectRef, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyType},
 };
 
 use super::{
-    census::{self, Belongs, Census, Extent, Scope},
-    paths, registrations,
+    census::Extent,
+    collect, paths, registrations,
     report::{DiscardReport, StayingThread},
+    scope::Scope,
     tombstone,
 };
 use crate::{
@@ -28,10 +28,7 @@ use crate::{
     },
     space::Space,
     sysview::exit,
-    vm::{
-        frames,
-        heap::{Isolated, Stopped, address},
-    },
+    vm::{frames, heap::Stopped},
 };
 
 /// How a space is to be discarded.
@@ -61,9 +58,6 @@ pub(crate) struct Discarded {
 }
 
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
-/// How often garbage may come to life again in a finalizer before it is left to the next discard.
-const ROUNDS: usize = 8;
 
 /// Discards the space `node`.
 ///
@@ -359,42 +353,22 @@ impl Remains {
     /// Frees what only the generations themselves keep alive, and takes those out of which nothing is left. Returns
     /// whether that was everything.
     fn collect(&mut self, extent: Extent, report: &mut DiscardReport, vm: &VirtualMachine) -> bool {
-        // Finalizers run, what they left has to be counted again.
-        for _ in 0..ROUNDS {
-            self.classes.retain(|mark| mark.class.upgrade().is_some());
-            let scope = Scope::new(self.generations.clone(), &self.classes, vm);
-            let (garbage, expected, held) = {
-                let world = Stopped::new(vm);
-                let counted = Census::take(&world, &scope, extent, vm);
-                let (garbage, expected) = census::pin(&counted.garbage);
-                let held: Vec<PyObjectRef> = counted.held.iter().map(|object| (*object).to_owned()).collect();
-                (garbage, expected, held)
-            };
-            let ran = finalize(&garbage, &scope, vm);
-            let isolated = {
-                let world = Stopped::new(vm);
-                let expected = if ran { census::recount(&garbage, &scope, &world) } else { expected };
-                // A thread may have come in while finalizers ran.
-                if scope.in_use(&garbage) { None } else { world.isolate(&garbage, &expected) }
-            };
-            let Some(late) = isolated else { continue };
-            drop(late);
-            report.count(&garbage);
-            self.mark(&held, &scope, vm);
-            let anything = !held.is_empty();
-            drop((held, scope));
-            let freed: Vec<_> = self
-                .generations
-                .extract_if(.., |generation| garbage.iter().any(|object| object.is(&generation.key)))
-                .collect();
-            for generation in &freed {
-                generation.key.keep(None);
-            }
-            Isolated::new(garbage).free();
-            drop(freed);
-            return !anything;
+        self.classes.retain(|mark| mark.class.upgrade().is_some());
+        let scope = Scope::new(self.generations.clone(), &self.classes, vm);
+        let Some(collect::Found { garbage, held }) = collect::find(&scope, extent, vm) else { return false };
+        report.count(garbage.objects());
+        self.mark(&held, &scope, vm);
+        let anything = !held.is_empty();
+        drop((held, scope));
+        let is_garbage =
+            |generation: &mut Arc<Generation>| garbage.objects().iter().any(|object| object.is(&generation.key));
+        let freed: Vec<_> = self.generations.extract_if(.., is_garbage).collect();
+        for generation in &freed {
+            generation.key.keep(None);
         }
-        false
+        garbage.free();
+        drop(freed);
+        !anything
     }
 
     /// Remembers the classes among what is held: the module that says whose they are may go.
@@ -408,36 +382,6 @@ impl Remains {
             }
         }
     }
-}
-
-/// Clears the weak references to `garbage`, runs their callbacks, then the finalizers, while everything is whole.
-/// Returns whether Python code may have run.
-pub(crate) fn finalize(garbage: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) -> bool {
-    let mut ran = false;
-    let callbacks: Vec<_> = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
-    let dying: FxHashSet<usize> = if callbacks.is_empty() {
-        FxHashSet::default()
-    } else {
-        garbage.iter().map(|object| address(object)).collect()
-    };
-    for (reference, callback) in callbacks {
-        // As CPython has it, a reference that dies itself is not told, unless a program's own function is to be: those
-        // of platform code (`WeakMethod`, `WeakValueDictionary`) tidy up what goes anyway.
-        if dying.contains(&address(reference.as_object())) && scope.belongs(&callback, vm) != Belongs::Core {
-            continue;
-        }
-        ran = true;
-        if let Err(error) = callback.call((reference,), vm) {
-            vm.run_unraisable(error, Some("weakref callback".to_owned()), callback);
-        }
-    }
-    for object in garbage {
-        if !object.gc_finalized() {
-            object.try_call_finalizer();
-            ran |= object.gc_finalized();
-        }
-    }
-    ran
 }
 
 impl Space {

@@ -1,6 +1,7 @@
 //! The end of a space, of a program and of a runtime.
 
 mod census;
+mod collect;
 mod discard;
 pub(crate) mod modules;
 mod paths;
@@ -9,6 +10,7 @@ mod program;
 mod registrations;
 mod reload;
 mod report;
+mod scope;
 mod sweep;
 mod tombstone;
 

@@ -10,11 +10,7 @@ use rustpython_vm::{
     builtins::{PyBaseExceptionRef, PyDict, PyModule, PyStr, PyStrRef},
 };
 
-use super::{
-    census::{self, Census, Extent, Scope},
-    paths,
-    report::Held,
-};
+use super::{census::Extent, collect, paths, report::Held, scope::Scope};
 use crate::{
     event::EventKind,
     import::{
@@ -24,7 +20,6 @@ use crate::{
         locks::{self, Acquired, LockKey},
         policy, project,
     },
-    vm::heap::{Isolated, Stopped},
 };
 
 /// What can be done to a module, and which flag speaks about it.
@@ -258,21 +253,10 @@ pub(crate) fn unload(
     };
     let scope = Scope::of_modules(subjects.iter().map(|subject| subject.module.clone()), report.modules.clone(), vm);
     drop(subjects);
-    let (garbage, expected) = {
-        let world = Stopped::new(vm);
-        let counted = Census::take(&world, &scope, Extent::Process, vm);
-        census::pin(&counted.garbage)
-    };
-    let ran = super::discard::finalize(&garbage, &scope, vm);
-    let isolated = {
-        let world = Stopped::new(vm);
-        let expected = if ran { census::recount(&garbage, &scope, &world) } else { expected };
-        world.isolate(&garbage, &expected)
-    };
-    if let Some(late) = isolated {
-        drop(late);
-        report.objects = garbage.len();
-        Isolated::new(garbage).free();
+    if let Some(found) = collect::find(&scope, Extent::Process, vm) {
+        drop(found.held);
+        report.objects = found.garbage.objects().len();
+        found.garbage.free();
     }
     report.held = paths::entries(&scope, vm);
     Ok(report)

@@ -10,13 +10,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyFunction, PyList, PyModule, PyStr, PyTuple, PyType},
-    frame::FrameObject,
 };
 
 use super::{
-    census::{Belongs, Census, Extent, Scope},
+    census::{Census, Extent},
     registrations,
     report::Held,
+    scope::{Belongs, Scope},
 };
 use crate::{
     import::{
@@ -24,6 +24,7 @@ use crate::{
         owner::{self, Owner},
     },
     vm::{
+        edges,
         heap::{ClassCache, Stopped, address},
         hidden,
     },
@@ -241,30 +242,17 @@ fn describe(object: &PyObjectRef, vm: &VirtualMachine) -> (String, String) {
     } else if let Some(dict) = object.downcast_ref::<PyDict>() {
         let name = dict.get_item_opt("__name__", vm).ok().flatten();
         name.and_then(|name| name.downcast_ref::<PyStr>().map(|name| format!("{}.__dict__", name.to_string_lossy())))
-    } else if let Some(frame) = frame_of(object, vm) {
-        let module = frame.get_attr("f_globals", vm).ok().and_then(|globals| globals.get_item("__name__", vm).ok());
+    } else if let Some(frame) = edges::frame_of(object) {
+        let module =
+            frame.as_object().get_attr("f_globals", vm).ok().and_then(|globals| globals.get_item("__name__", vm).ok());
         let module = module.and_then(|module| module.downcast::<PyStr>().ok());
         let module = module.map_or_else(String::new, |module| format!("{}.", module.to_string_lossy()));
-        let code = frame.get_attr("f_code", vm).ok();
+        let code = frame.as_object().get_attr("f_code", vm).ok();
         code.and_then(|code| text(&code, "co_qualname")).map(|name| format!("{kind} of {module}{name}"))
     } else {
         qualified(object.class().as_object()).map(|class| format!("{class} instance"))
     };
     (name.unwrap_or_else(|| format!("{kind} object")), kind)
-}
-
-/// A frame itself, or that of a generator or coroutine.
-fn frame_of(object: &PyObjectRef, vm: &VirtualMachine) -> Option<PyObjectRef> {
-    if object.downcast_ref::<FrameObject>().is_some() {
-        return Some(object.clone());
-    }
-    let attribute = match &*object.class().name() {
-        "generator" => "gi_frame",
-        "coroutine" => "cr_frame",
-        "async_generator" => "ag_frame",
-        _ => return None,
-    };
-    object.get_attr(attribute, vm).ok().filter(|frame| !vm.is_none(frame))
 }
 
 fn thread_name(ident: u64, vm: &VirtualMachine) -> String {

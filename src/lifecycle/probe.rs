@@ -10,8 +10,8 @@ use rustpython_vm::{
 };
 
 use super::{
-    census::{Belongs, Scope},
     paths,
+    scope::{Belongs, Scope},
 };
 use crate::{
     import::{

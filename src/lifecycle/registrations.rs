@@ -11,7 +11,7 @@ use rustpython_vm::{
     function::PyMethodDef,
 };
 
-use super::{census::Scope, paths, probe, report::StayingThread};
+use super::{paths, probe, report::StayingThread, scope::Scope};
 use crate::{
     import::{
         boot,

@@ -12,9 +12,9 @@ use rustpython_vm::{
 };
 
 use super::{
-    census::Scope,
     discard::{self, Effort},
     report::DiscardReport,
+    scope::Scope,
 };
 use crate::{
     error::Error,

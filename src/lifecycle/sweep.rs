@@ -8,11 +8,11 @@ use rustpython_vm::{
 };
 
 use super::{
-    census::Scope,
     discard::{DiscardOptions, Effort, discard, reclaim},
     paths,
     reload::drain,
     report::DiscardReport,
+    scope::Scope,
 };
 use crate::{
     import::{

@@ -17,7 +17,7 @@ use rustpython_vm::{
     scope::Scope as Variables,
 };
 
-use super::{census::Scope, paths};
+use super::{paths, scope::Scope};
 use crate::{
     import::{
         generation::{Generation, Mark},

@@ -148,15 +148,22 @@ pub(crate) fn unraisable(
     vm: &VirtualMachine,
 ) {
     let bound = vm.ctx.new_tuple(vec![error.into(), vm.ctx.new_str(message).into(), object]);
-    let globals = vm.ctx.new_dict();
-    let run = || {
-        globals.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
-        globals.set_item("report", bind(&REPORT, bound, vm), vm)?;
-        generation.shared.eval.call(("report()", globals), vm)
-    };
-    if let Err(error) = run() {
+    if let Err(error) = in_space(generation, &REPORT, bound.into(), vm) {
         vm.print_exception(&error);
     }
+}
+
+/// Calls `function`, bound to `this`, from a Python frame of the space.
+pub(crate) fn in_space(
+    generation: &Arc<Generation>,
+    function: &'static PyMethodDef,
+    this: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
+    let globals = vm.ctx.new_dict();
+    globals.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
+    globals.set_item("function", bind(function, this, vm), vm)?;
+    generation.shared.eval.call(("function()", globals), vm)
 }
 
 /// Calls `function` from a Python frame of its own, which belongs to no space.

@@ -11,8 +11,9 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use rustpython_vm::{
-    AsObject, Py, PyObject, PyObjectRef, VirtualMachine,
+    AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
     builtins::{PyAsyncGen, PyCoroutine, PyDict, PyFrozenSet, PyGenerator, PyList, PyStr, PyTuple, PyType},
+    frame::FrameObject,
     object::Traverse,
     types::PyTypeFlags,
 };
@@ -237,20 +238,24 @@ impl Bound {
             }
             Reader::Value => value_of(object, vm, visit),
             Reader::Frame => {
-                let frame = if let Some(generator) = object.downcast_ref::<PyGenerator>() {
-                    generator.as_coro().frame_opt()
-                } else if let Some(coroutine) = object.downcast_ref::<PyCoroutine>() {
-                    coroutine.as_coro().frame_opt()
-                } else if let Some(generator) = object.downcast_ref::<PyAsyncGen>() {
-                    generator.as_coro().frame_opt()
-                } else {
-                    None
-                };
-                if let Some(frame) = frame {
+                if let Some(frame) = frame_of(object) {
                     visit(frame.as_object());
                 }
             }
         }
+    }
+}
+
+/// The frame that `object` is, or that of a suspended generator or coroutine.
+pub(crate) fn frame_of(object: &PyObject) -> Option<PyRef<FrameObject>> {
+    if let Some(frame) = object.downcast_ref::<FrameObject>() {
+        Some(frame.to_owned())
+    } else if let Some(generator) = object.downcast_ref::<PyGenerator>() {
+        generator.as_coro().frame_opt()
+    } else if let Some(coroutine) = object.downcast_ref::<PyCoroutine>() {
+        coroutine.as_coro().frame_opt()
+    } else {
+        object.downcast_ref::<PyAsyncGen>()?.as_coro().frame_opt()
     }
 }
 

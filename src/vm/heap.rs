@@ -137,61 +137,77 @@ impl<'vm> Stopped<'vm> {
     }
 
     /// Takes `garbage` out of the collector's lists and clears the weak references to it, when nothing refers to it but
-    /// what `expected` counts; otherwise nothing happens. Afterwards no thread can come to an object of it.
-    ///
-    /// Returns the weak references that finalizers have made since theirs were cleared, to be dropped when the world runs
-    /// again.
-    pub(crate) fn isolate(&self, garbage: &[PyObjectRef], expected: &[usize]) -> Option<Late> {
-        if garbage.iter().zip(expected).any(|(object, expected)| object.strong_count() != *expected) {
-            return None;
+    /// itself, this list, and native code of the caller that gives up its references: `given_up` has the object of each.
+    /// Afterwards no thread can come to an object of it. Otherwise nothing happens, and the list is given back, to be
+    /// dropped when the world runs again.
+    pub(crate) fn isolate(
+        &self,
+        garbage: Vec<PyObjectRef>,
+        given_up: &[&PyObject],
+    ) -> Result<Isolated, Vec<PyObjectRef>> {
+        let numbers: FxHashMap<usize, usize> =
+            garbage.iter().enumerate().map(|(number, object)| (address(object), number)).collect();
+        let mut known = vec![1_usize; garbage.len()];
+        let mut count = |child: &PyObject| {
+            if let Some(number) = numbers.get(&address(child)) {
+                known[*number] += 1;
+            }
+        };
+        given_up.iter().for_each(|object| count(object));
+        let mut classes = ClassCache::default();
+        for object in &garbage {
+            self.references(object, &mut classes, &mut count);
+        }
+        if garbage.iter().zip(known).any(|(object, known)| object.strong_count() != known) {
+            return Err(garbage);
         }
         let late = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
-        for object in garbage {
+        for object in &garbage {
             if object.is_gc_tracked() {
                 // SAFETY: the object is alive (`garbage` holds it) and tracked; nobody else changes that while the world
                 // is stopped.
                 unsafe { gc_state().untrack_object(std::ptr::NonNull::from(&**object)) };
             }
         }
-        Some(Late(late))
+        Ok(Isolated { garbage, _late: late })
     }
 }
 
-/// Weak references to garbage, and their callbacks, which are not called.
-#[expect(dead_code, reason = "kept until the world runs again")]
-pub(crate) struct Late(Vec<(PyRef<PyWeak>, PyObjectRef)>);
-
-/// Garbage that only refers to itself, out of every other thread's reach.
-pub(crate) struct Isolated(Vec<PyObjectRef>);
+/// Garbage that only refers to itself, out of every other thread's reach. To be freed when the world runs again.
+pub(crate) struct Isolated {
+    garbage: Vec<PyObjectRef>,
+    /// Weak references that finalizers have made since theirs were cleared, and their callbacks, which are not called.
+    _late: Vec<(PyRef<PyWeak>, PyObjectRef)>,
+}
 
 impl Isolated {
-    /// Vouches for `garbage`, which [`Stopped::isolate`] accepted.
-    pub(crate) fn new(garbage: Vec<PyObjectRef>) -> Self {
-        Self(garbage)
+    pub(crate) fn objects(&self) -> &[PyObjectRef] {
+        &self.garbage
     }
 
     /// Breaks every cycle in the garbage, and so frees it.
     pub(crate) fn free(self) {
         let mut bases: Vec<PyRef<PyType>> = Vec::new();
-        for class in self.0.iter().filter_map(|object| object.downcast_ref::<PyType>()) {
+        for class in self.garbage.iter().filter_map(|object| object.downcast_ref::<PyType>()) {
             // The type cache holds borrowed pointers to what is about to go.
             class.modified();
             bases.extend(class.bases.read().iter().map(|base| base.to_owned()));
         }
         with_deferred_drops(|| {
             let mut released = Vec::new();
-            for object in &self.0 {
+            for object in &self.garbage {
                 if object.gc_has_clear() {
-                    // SAFETY: exclusive access. `isolate` found, while nothing ran, that all references to the object
-                    // come from the garbage itself and from `self.0`. Its weak references were cleared and it was taken
-                    // out of the collector's lists, which are the other ways to come to it. No Python code runs before
-                    // the last object is cleared: what is released is kept, and finalizers were called before.
+                    // SAFETY: exclusive access. `isolate`, the only maker of this value, counted while nothing ran: all
+                    // references to the object come from the garbage itself and from `self.garbage`. Its weak references
+                    // were cleared and it was taken out of the collector's lists, which are the other ways to come to
+                    // it. No Python code runs before the last object is cleared: what is released is kept, and
+                    // finalizers were called before.
                     released.push(unsafe { object.gc_clear() });
                 }
             }
             drop(released);
         });
-        drop(self.0);
+        drop(self);
         prune_subclasses(bases);
     }
 }

@@ -1,0 +1,124 @@
+//! Finding garbage, finishing it, and taking it out of everybody's reach.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use rustpython_vm::{
+    AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyList},
+    function::PyMethodDef,
+};
+
+use super::{
+    census::{Census, Extent},
+    scope::{Belongs, Scope},
+};
+use crate::{
+    import::generation::Generation,
+    sysview::visible,
+    vm::{
+        heap::{Isolated, Stopped, address},
+        native::def,
+    },
+};
+
+/// How often garbage may come to life again in a finalizer before it is left alone.
+const ROUNDS: usize = 8;
+
+/// What a scope was found to consist of.
+pub(super) struct Found {
+    /// What nothing outside holds.
+    pub(super) garbage: Isolated,
+    /// What surely belongs to the scope and is held.
+    pub(super) held: Vec<PyObjectRef>,
+}
+
+/// Finds the garbage of `scope`, and runs its weakref callbacks and finalizers while everything is whole. `None` when
+/// these brought some of it to life again, each time.
+pub(super) fn find(scope: &Scope, extent: Extent, vm: &VirtualMachine) -> Option<Found> {
+    for _ in 0..ROUNDS {
+        let (garbage, held) = {
+            let world = Stopped::new(vm);
+            let counted = Census::take(&world, scope, extent, vm);
+            let owned = |objects: &[&PyObject]| -> Vec<PyObjectRef> {
+                objects.iter().map(|object| (*object).to_owned()).collect()
+            };
+            (owned(&counted.garbage), owned(&counted.held))
+        };
+        finalize(&garbage, scope, vm);
+        let isolated = {
+            let world = Stopped::new(vm);
+            // A thread may have come in while finalizers ran.
+            if garbage.iter().any(|object| scope.is_in_use(object)) {
+                Err(garbage)
+            } else {
+                let mut given_up: Vec<_> = scope.pinned().collect();
+                for generation in scope.generations() {
+                    if garbage.iter().any(|object| object.is(&generation.key)) {
+                        generation.references(&mut |object| given_up.push(object));
+                    }
+                }
+                world.isolate(garbage, &given_up)
+            }
+        };
+        match isolated {
+            Ok(garbage) => return Some(Found { garbage, held }),
+            // Here the world runs, so it may be dropped.
+            Err(alive) => drop(alive),
+        }
+    }
+    None
+}
+
+/// Clears the weak references to `garbage`, runs their callbacks, then the finalizers. What they raise is reported to the
+/// `sys.unraisablehook` of the space that they belong to.
+fn finalize(garbage: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) {
+    let callbacks: Vec<_> = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
+    let dying: FxHashSet<usize> = if callbacks.is_empty() {
+        FxHashSet::default()
+    } else {
+        garbage.iter().map(|object| address(object)).collect()
+    };
+    for (reference, callback) in callbacks {
+        // As CPython has it, a reference that dies itself is not told, unless a program's own function is to be: those
+        // of platform code (`WeakMethod`, `WeakValueDictionary`) tidy up what goes anyway.
+        if dying.contains(&address(reference.as_object())) && scope.belongs(&callback, vm) != Belongs::Core {
+            continue;
+        }
+        if let Err(error) = callback.call((reference,), vm) {
+            report(error, "Exception ignored while calling weakref callback", callback, scope, vm);
+        }
+    }
+    for object in garbage {
+        if object.class().slots.del.load().is_none() || object.gc_finalized() {
+            continue;
+        }
+        // The interpreter reports what it raises to the space of the topmost frame, and takes it for granted that there
+        // is a hook. (Upstream should fall back on its own, as CPython does.)
+        let has_hook = |generation: &&Arc<Generation>| generation.sys_dict.contains_key("unraisablehook", vm);
+        match scope.generation_of(object, vm).filter(has_hook) {
+            Some(generation) => {
+                let bound = vm.ctx.new_list(vec![object.clone()]);
+                if let Err(error) = visible::in_space(generation, &FINALIZE, bound.into(), vm) {
+                    visible::unraisable(generation, error, String::new(), object.clone(), vm);
+                }
+            }
+            None => object.try_call_finalizer(),
+        }
+    }
+}
+
+static FINALIZE: PyMethodDef = def("finalize", call_finalizers);
+
+fn call_finalizers(objects: PyRef<PyList>, _vm: &VirtualMachine) -> PyResult<()> {
+    let objects = std::mem::take(&mut *objects.borrow_vec_mut());
+    objects.iter().for_each(|object| object.try_call_finalizer());
+    Ok(())
+}
+
+fn report(error: PyBaseExceptionRef, message: &str, object: PyObjectRef, scope: &Scope, vm: &VirtualMachine) {
+    match scope.generation_of(&object, vm) {
+        Some(generation) => visible::unraisable(generation, error, message.to_owned(), object, vm),
+        None => vm.run_unraisable(error, Some(message.to_owned()), object),
+    }
+}
