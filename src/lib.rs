@@ -52,6 +52,7 @@ mod import;
 mod lifecycle;
 mod pyapi;
 mod space;
+mod sync;
 mod sysview;
 mod vm;
 

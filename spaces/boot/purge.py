@@ -125,9 +125,6 @@ def purge_classes():
     """Attributes that the spaces set on native and platform classes."""
     for owner, name in patched_classes():
         delattr(owner, name)
-    ast = modules.get("ast")
-    if ast is not None and "dims" not in vars(ast.Tuple):
-        ast.Tuple.dims = property(ast._dims_getter, ast._dims_setter)
 
 
 def refresh_native_caches():

@@ -10,8 +10,8 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
-    PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyDictRef, PyModule},
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyModule},
     function::{ArgMapping, PyMethodDef},
     scope::Scope,
     vm::resolve_frozen_alias,
@@ -23,7 +23,7 @@ use super::{
     locks::{self, Acquired, LockKey},
     project,
 };
-use crate::vm::native::{bind, module_over};
+use crate::vm::native::{bind, copy_dict, module_over};
 
 /// A space's copy of `_frozen_importlib`, with what is called often taken out of its dict.
 pub(crate) struct Importlib {
@@ -86,20 +86,26 @@ pub(crate) fn importlib(generation: &Arc<Generation>, vm: &VirtualMachine) -> Py
 
 fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let _span = tracing::debug_span!("boot", space = generation.name()).entered();
-    let parked = Parked::take(generation, vm)?;
-    let made = assemble(generation, vm);
-    parked.restore(generation, made.is_ok(), vm)?;
+    generation.booting.store(true, Ordering::Release);
+    let made = Provisional::begin(generation, vm).and_then(|provisional| {
+        let made = assemble(generation, &provisional, vm);
+        generation.set_provisional_state(None);
+        let made = made?;
+        provisional.publish(generation, vm)?;
+        Ok(made)
+    });
+    generation.booting.store(false, Ordering::Release);
     made
 }
 
-fn assemble(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
+fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
     let importlib = Arc::new(Importlib { find_spec: dict.get_item("_find_spec", vm)?, dict: dict.clone() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));
 
-    let modules = generation.modules(vm)?;
+    let modules = &provisional.modules;
     modules.set_item("_frozen_importlib", bootstrap.into(), vm)?;
     let imp = project::create(generation, "_imp", vm)?;
     modules.set_item("_imp", imp.clone().into(), vm)?;
@@ -111,7 +117,7 @@ fn assemble(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<I
         importer.set_attr(vm.ctx.intern_str(format!("_plain_{}", def.name)), original, vm)?;
         importer.set_attr(def.name, native, vm)?;
     }
-    importlib.get("_install", vm)?.call((generation.sys.clone(), imp), vm)?;
+    importlib.get("_install", vm)?.call((provisional.sys.clone(), imp), vm)?;
     importlib.get("_install_external_importers", vm)?.call((), vm)?;
     let external = modules.get_item("_frozen_importlib_external", vm)?;
     install(
@@ -124,7 +130,7 @@ fn assemble(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<I
         vm,
     )?;
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
-    let path_hooks = generation.import_state().get_item("path_hooks", vm)?;
+    let path_hooks = provisional.dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;
     Ok(importlib)
 }
@@ -178,50 +184,53 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// What the program put into `sys` before there was an import system. importlib's set-up works on what it finds in
-/// `sys.modules` and on `sys.meta_path`, and must not touch what is the program's.
-struct Parked {
-    modules: PyObjectRef,
-    lists: Vec<(&'static str, Option<PyObjectRef>)>,
+/// A `sys` of its own for the time in which the import system is made. importlib's set-up works on what it finds in
+/// `sys.modules` and on `sys.meta_path`; it must not touch what the program put there, and no other thread is to see
+/// either of them half made.
+struct Provisional {
+    sys: PyRef<PyModule>,
+    dict: PyDictRef,
+    modules: PyDictRef,
 }
 
-impl Parked {
-    fn take(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
-        let parked = Self {
-            modules: generation.modules(vm)?,
-            lists: ["meta_path", "path_hooks", "path_importer_cache"]
-                .into_iter()
-                .map(|name| Ok((name, generation.import_state().get_item_opt(name, vm)?)))
-                .collect::<PyResult<_>>()?,
-        };
+impl Provisional {
+    /// From here on, the running thread's imports in the space work on it.
+    fn begin(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
+        let dict = copy_dict(&generation.sys_dict, vm);
+        let sys = module_over(dict.clone(), vm);
         let modules = vm.ctx.new_dict();
-        modules.set_item("sys", generation.sys.clone().into(), vm)?;
+        modules.set_item("sys", sys.clone().into(), vm)?;
         modules.set_item("builtins", generation.builtins.clone().into(), vm)?;
-        let state = generation.import_state();
-        state.set_item("modules", modules.into(), vm)?;
-        state.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
-        state.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
-        state.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
-        Ok(parked)
+        dict.set_item("modules", modules.clone().into(), vm)?;
+        dict.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
+        dict.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
+        dict.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
+        generation.set_provisional_state(Some(dict.clone()));
+        Ok(Self { sys, dict, modules })
     }
 
-    /// Puts back what was the program's, and, when the import system was made, leaves its modules and finders beside it.
-    fn restore(self, generation: &Generation, made: bool, vm: &VirtualMachine) -> PyResult<()> {
-        let modules = generation.modules(vm)?.downcast::<PyDict>();
-        if let (true, Ok(modules)) = (made, modules) {
-            for (name, module) in modules {
-                if self.modules.get_item(&*name, vm).is_err() {
-                    self.modules.set_item(&*name, module, vm)?;
-                }
+    /// Puts what was made beside what the program has.
+    fn publish(&self, generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
+        let modules = generation.modules(vm)?;
+        for (name, module) in self.modules.clone() {
+            if let Some(dict) = module.downcast_ref::<PyModule>().map(|module| module.dict())
+                && dict.get_item_opt("sys", vm)?.is_some_and(|sys| sys.is(&self.sys))
+            {
+                dict.set_item("sys", generation.sys.clone().into(), vm)?;
+            }
+            if modules.get_item(&*name, vm).is_err() {
+                modules.set_item(&*name, module, vm)?;
             }
         }
         let state = generation.import_state();
-        state.set_item("modules", self.modules, vm)?;
-        for (name, value) in self.lists {
-            match value {
-                Some(value) => state.set_item(name, value, vm)?,
-                None if !made && state.contains_key(name, vm) => state.del_item(name, vm)?,
-                None => {}
+        for name in ["meta_path", "path_hooks", "path_importer_cache"] {
+            if !state.contains_key(name, vm) {
+                state.set_item(name, self.dict.get_item(name, vm)?, vm)?;
+            }
+        }
+        for name in ["__spec__", "__loader__"] {
+            if generation.sys_dict.get_item_opt(name, vm)?.is_some_and(|value| vm.is_none(&value)) {
+                generation.sys_dict.set_item(name, self.dict.get_item(name, vm)?, vm)?;
             }
         }
         Ok(())

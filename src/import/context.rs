@@ -72,14 +72,23 @@ pub(crate) fn pop(shared: &Shared, node: &Node, vm: &VirtualMachine) -> PyResult
 
 /// Enters `generation` from native code: it is the space of whatever `body` does outside any Python frame, and the
 /// context space.
+///
+/// # Errors
+/// `SpaceClosedError` when the generation was closed meanwhile; what `body` raised.
 pub(crate) fn enter<R>(
     generation: Arc<Generation>,
     vm: &VirtualMachine,
     body: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
     let held = value(&generation.shared, vm)?;
-    generation.tell(EventKind::Entered, None, || None);
-    owner::enter_with(Owner::Space(generation), Some(held), body)
+    let entered = Arc::clone(&generation);
+    owner::enter_with(Owner::Space(generation), Some(held), || {
+        // Only now: whoever closes it either sees this thread inside, or is seen.
+        entered.check_open(vm)?;
+        entered.tell(EventKind::Entered, None, || None);
+        drop(entered);
+        body()
+    })
 }
 
 /// The space that an import which found nothing from `generation` upwards may ask: the context space, when it descends

@@ -254,6 +254,10 @@ fn load_own(
     if !namespaces && is_namespace_spec(&spec, vm)? {
         return Ok(Own::Namespace);
     }
+    // It patches a native class, unless the interpreter's own did before.
+    if text == "ast" {
+        super::project::hidden_module(text, vm)?;
+    }
     let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     tracing::trace!(space = generation.name(), module = text, "imported");
     if text == "importlib.util" {

@@ -16,14 +16,14 @@
 
 use std::sync::{
     Arc, LazyLock, OnceLock, Weak,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use std::thread::ThreadId;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDictRef, PyModule, PyStr, PyStrInterned, PyTypeRef, PyWeak},
@@ -36,6 +36,7 @@ use super::{
     boot::Importlib,
     cache::CodeCache,
     key::SpaceKey,
+    life::Life,
     policy::Policy,
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
@@ -107,6 +108,8 @@ pub(crate) struct Shared {
     /// The hidden interpreter's own `exec` and `eval`, which those of the spaces call.
     pub(crate) exec: PyObjectRef,
     pub(crate) eval: PyObjectRef,
+    /// Likewise, its `__build_class__`.
+    pub(crate) build_class: PyObjectRef,
 }
 
 /// What is left of ended generations.
@@ -233,9 +236,7 @@ pub(crate) struct Generation {
     pub(crate) booted: AtomicBool,
     pub(crate) table: ModuleTable,
     pub(crate) state: State,
-    /// How many times native code is inside, on any thread.
-    pub(crate) entered: AtomicUsize,
-    life: Mutex<Life>,
+    pub(crate) life: Life,
     /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are: the `sys` dict, until the space is
     /// reloaded for the first time. From then on each generation has its own, and `sys` finds the running one's.
     import_state: RwLock<PyDictRef>,
@@ -243,7 +244,22 @@ pub(crate) struct Generation {
     last_import_state: OnceLock<PyDictRef>,
     /// What was imported or run in the space by name from outside.
     pub(crate) asked: Mutex<Vec<Asked>>,
+    classes: Mutex<Classes>,
+    /// Whether its import system is being made.
+    pub(crate) booting: AtomicBool,
+    /// The thread that makes it, and what that has for `import_state` until it is made.
+    provisional: Mutex<Option<(ThreadId, PyDictRef)>>,
 }
+
+/// Classes that class statements made, to be looked through when there are more than `limit`.
+#[derive(Default)]
+struct Classes {
+    noted: Vec<PyRef<PyWeak>>,
+    limit: usize,
+}
+
+/// Fewer classes are not looked through.
+const MIN_CLASSES: usize = 64;
 
 /// What somebody asked a space for, and gets again when it is reloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,17 +267,6 @@ pub(crate) enum Asked {
     Import(String),
     Path(std::ffi::OsString, Vec<String>),
     Module(String, Vec<String>),
-}
-
-/// Whether a generation may import.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Open,
-    /// Another generation took its place; what still runs in it goes on.
-    Superseded,
-    /// Only the thread that ends it, which runs its `atexit` callbacks.
-    Ending(ThreadId),
-    Closed,
 }
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -309,11 +314,13 @@ impl Generation {
             booted: AtomicBool::new(false),
             table: ModuleTable::default(),
             state: State::default(),
-            entered: AtomicUsize::new(0),
-            life: Mutex::new(Life::Open),
+            life: Life::default(),
             import_state,
             last_import_state: OnceLock::new(),
             asked: Mutex::default(),
+            classes: Mutex::default(),
+            booting: AtomicBool::new(false),
+            provisional: Mutex::default(),
         });
         generation.key.set(&generation);
         generation
@@ -387,13 +394,11 @@ impl Generation {
         self.booted.load(Ordering::Acquire) || self.importlib.load().is_some()
     }
 
-    /// Lets only the running thread import.
-    pub(crate) fn begin_ending(&self) {
-        *self.life.lock() = Life::Ending(std::thread::current().id());
-    }
-
     /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are.
     pub(crate) fn import_state(&self) -> PyDictRef {
+        if let Some(state) = self.provisional_state() {
+            return state;
+        }
         self.last_import_state.get().cloned().unwrap_or_else(|| self.import_state.read().clone())
     }
 
@@ -403,8 +408,21 @@ impl Generation {
         drop(replaced);
     }
 
-    pub(crate) fn supersede(&self) {
-        *self.life.lock() = Life::Superseded;
+    /// What the running thread has for `import_state` while it makes the import system.
+    fn provisional_state(&self) -> Option<PyDictRef> {
+        if !self.booting.load(Ordering::Acquire) {
+            return None;
+        }
+        let provisional = self.provisional.lock();
+        let (thread, state) = provisional.as_ref()?;
+        (*thread == std::thread::current().id()).then(|| state.clone())
+    }
+
+    /// Gives the running thread an import state of its own, or takes it back.
+    pub(crate) fn set_provisional_state(&self, dict: Option<PyDictRef>) {
+        let state = dict.map(|dict| (std::thread::current().id(), dict));
+        let replaced = std::mem::replace(&mut *self.provisional.lock(), state);
+        drop(replaced);
     }
 
     /// Notes what was asked for by name.
@@ -415,14 +433,34 @@ impl Generation {
         }
     }
 
-    pub(crate) fn finish_ending(&self) {
-        *self.life.lock() = Life::Closed;
+    /// Notes a class that a class statement of the space made: it may come to stand under no name.
+    pub(crate) fn note_class(&self, class: PyRef<PyWeak>) {
+        let full = {
+            let mut classes = self.classes.lock();
+            classes.noted.push(class);
+            classes.noted.len() > classes.limit.max(MIN_CLASSES)
+        };
+        if full {
+            // Outside the lock: what is upgraded may be the last reference by then.
+            let (alive, dead): (Vec<_>, Vec<_>) =
+                self.classes.lock().noted.clone().into_iter().partition(|class| class.upgrade().is_some());
+            let gone: FxHashSet<usize> = dead.iter().map(|class| address(class.as_object())).collect();
+            let mut classes = self.classes.lock();
+            classes.limit = alive.len() * 2;
+            classes.noted.retain(|class| !gone.contains(&address(class.as_object())));
+        }
+    }
+
+    /// The living classes that class statements of the space made.
+    pub(crate) fn classes(&self) -> Vec<PyRef<PyWeak>> {
+        let noted = self.classes.lock().noted.clone();
+        noted.into_iter().filter(|class| class.upgrade().is_some()).collect()
     }
 
     /// The space's `sys.modules`, whatever the program made of it.
     pub(crate) fn modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
         let state = self.import_state();
-        if !state.is(&self.sys_dict) && self.is_current() {
+        if !state.is(&self.sys_dict) && self.is_current() && self.provisional_state().is_none() {
             // Assigned by a program since the space was reloaded: it means the running generation's.
             for name in ["modules", "meta_path", "path_hooks", "path_importer_cache"] {
                 if let Some(value) = self.sys_dict.get_item_opt(name, vm)? {
@@ -466,7 +504,9 @@ impl Generation {
     /// What is known of the module `name`; a module that is not in `sys.modules` any more is unloaded.
     pub(crate) fn record(&self, name: &str, vm: &VirtualMachine) -> PyResult<Option<ModuleRecord>> {
         let Some(mut record) = self.table.get(name) else { return Ok(None) };
-        if record.state == ModuleState::Ready && self.loaded(&vm.ctx.new_str(name), vm)?.is_none() {
+        // What comes with the import system is loaded before it is in `sys.modules`.
+        let is_public = !self.booting.load(Ordering::Acquire);
+        if record.state == ModuleState::Ready && is_public && self.loaded(&vm.ctx.new_str(name), vm)?.is_none() {
             record.state = ModuleState::Unloaded;
         }
         Ok(Some(record))
@@ -499,13 +539,7 @@ impl Generation {
 
     /// `SpaceClosedError`, once the generation is closed.
     pub(crate) fn check_open(&self, vm: &VirtualMachine) -> PyResult<()> {
-        let life = *self.life.lock();
-        let open = match life {
-            Life::Open | Life::Superseded => true,
-            Life::Ending(by) => by == std::thread::current().id(),
-            Life::Closed => false,
-        };
-        if open { Ok(()) } else { Err(super::key::closed(self.name(), vm)) }
+        if self.life.is_open() { Ok(()) } else { Err(super::key::closed(self.name(), vm)) }
     }
 
     /// The space's `__main__`, made when first asked for.

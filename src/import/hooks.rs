@@ -14,17 +14,16 @@ use rustpython_vm::{
 use super::{
     boot, find,
     generation::Generation,
-    key::SpaceKey,
+    key::{SpaceKey, closed_function},
     level,
     locks::{self, Acquired, Guard, LockKey},
     policy::Order,
     project,
 };
-use crate::vm::native::{bind_in, def};
+use crate::vm::native::def;
 
 type Key = PyRef<SpaceKey>;
 
-static CLOSED_IMPORT: PyMethodDef = def("__import__", closed_import);
 /// The space's `__import__`.
 pub(crate) const IMPORT: PyMethodDef = def("__import__", import);
 pub(crate) const FIND_AND_LOAD: PyMethodDef = def("_find_and_load", find_and_load);
@@ -54,15 +53,10 @@ fn import(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyR
 pub(crate) fn untie(generation: &Generation, vm: &VirtualMachine) -> PyResult<()> {
     generation.import_state().set_item("modules", vm.ctx.new_dict().into(), vm)?;
     let interpreter = vm.builtins.dict();
-    for name in ["exec", "eval"] {
+    for name in ["exec", "eval", "__build_class__"] {
         generation.builtins_dict.set_item(name, interpreter.get_item(name, vm)?, vm)?;
     }
-    let closed = bind_in(&CLOSED_IMPORT, vm.ctx.new_str(generation.name()), "builtins", vm)?;
-    generation.builtins_dict.set_item(CLOSED_IMPORT.name, closed, vm)
-}
-
-fn closed_import(space: PyStrRef, _args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    Err(super::key::closed(&space.to_string_lossy(), vm))
+    generation.builtins_dict.set_item("__import__", closed_function(generation.name(), vm), vm)
 }
 
 fn find_and_load(key: Key, name: PyStrRef, _import: PyObjectRef, vm: &VirtualMachine) -> PyResult {

@@ -4,12 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustpython_vm::{
-    Context, Py, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyType},
+    Context, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyStrRef, PyType},
+    function::{FuncArgs, PyMethodDef},
     pyclass,
 };
 
 use super::generation::{Generation, WeakGeneration};
+use crate::vm::native::{bind, def};
 
 /// Leads from a built-in function to its space. It keeps the space once that is closed, and only then: a closed space
 /// lives as long as something of it does.
@@ -62,4 +64,15 @@ pub(crate) fn closed(name: &str, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let class = super::generation::Shared::of(vm).map(|shared| shared.closed_error.clone());
     let class = class.unwrap_or_else(|| vm.ctx.exceptions.runtime_error.to_owned());
     vm.new_exception_msg(class, error.to_string().into())
+}
+
+static CLOSED: PyMethodDef = def("closed", raise_closed);
+
+/// A built-in function that raises `SpaceClosedError`, whatever it is called with.
+pub(crate) fn closed_function(name: &str, vm: &VirtualMachine) -> PyObjectRef {
+    bind(&CLOSED, vm.ctx.new_str(name), vm)
+}
+
+fn raise_closed(space: PyStrRef, _args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    Err(closed(&space.to_string_lossy(), vm))
 }

@@ -10,7 +10,8 @@
 //! | [`policy`] | who is asked for a name; the tables of native and platform modules |
 //! | [`project`] | projections |
 //! | [`context`] | the context space |
-//! | [`locks`] | module locks and the waits-for graph |
+//! | [`locks`], [`waits`] | module locks and the waits-for graph |
+//! | [`life`] | who is inside a generation, and who may be |
 //! | [`cache`] | the code cache |
 //! | [`table`] | the module table |
 
@@ -22,8 +23,10 @@ pub(crate) mod generation;
 pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod level;
+pub(crate) mod life;
 pub(crate) mod locks;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod table;
+pub(crate) mod waits;

@@ -5,12 +5,9 @@
 //! transparent. The walk ends at the place where native code last *entered* an owner on this thread: a space entered
 //! from Rust, a new thread's starting space, or the hidden interpreter while it loads a platform module.
 
-use std::{
-    cell::RefCell,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{cell::RefCell, sync::Arc};
 
-use rustpython_vm::{PyObjectRef, VirtualMachine};
+use rustpython_vm::{PyObjectRef, VirtualMachine, stdlib::_thread::get_ident};
 
 use super::generation::{Generation, Shared};
 use crate::vm::frames::{FrameMark, find_builtins};
@@ -48,14 +45,14 @@ pub(crate) fn enter_with<R>(owner: Owner, context: Option<PyObjectRef>, body: im
         fn drop(&mut self) {
             let left = ENTERED.with_borrow_mut(Vec::pop);
             if let Some(Entry { owner: Owner::Space(generation), .. }) = &left {
-                generation.entered.fetch_sub(1, Ordering::Release);
+                generation.life.leave(get_ident());
             }
             // Outside the borrow: dropping the last reference to a generation runs finalizers, which may enter.
             drop(left);
         }
     }
     if let Owner::Space(generation) = &owner {
-        generation.entered.fetch_add(1, Ordering::Relaxed);
+        generation.life.enter(get_ident());
     }
     ENTERED.with_borrow_mut(|entered| entered.push(Entry { owner, below: FrameMark::top(), context }));
     let _leave = Leave;

@@ -61,7 +61,7 @@ pub(crate) struct Census<'world> {
 }
 
 /// What a census looks at.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// What the spaces lead to.
     Spaces,

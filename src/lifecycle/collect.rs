@@ -1,7 +1,5 @@
 //! Finding garbage, finishing it, and taking it out of everybody's reach.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashSet;
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
@@ -14,11 +12,11 @@ use super::{
     scope::{Belongs, Scope},
 };
 use crate::{
-    import::generation::Generation,
     sysview::visible,
     vm::{
         heap::{Isolated, Stopped, address},
         native::def,
+        panic,
     },
 };
 
@@ -93,27 +91,27 @@ fn finalize(garbage: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) {
         if object.class().slots.del.load().is_none() || object.gc_finalized() {
             continue;
         }
-        // The interpreter reports what it raises to the space of the topmost frame, and takes it for granted that there
-        // is a hook. (Upstream should fall back on its own, as CPython does.)
-        let has_hook = |generation: &&Arc<Generation>| generation.sys_dict.contains_key("unraisablehook", vm);
-        match scope.generation_of(object, vm).filter(has_hook) {
-            Some(generation) => {
-                let bound = vm.ctx.new_list(vec![object.clone()]);
-                if let Err(error) = visible::in_space(generation, &FINALIZE, bound.into(), vm) {
-                    visible::unraisable(generation, error, String::new(), object.clone(), vm);
-                }
-            }
-            None => object.try_call_finalizer(),
+        // The interpreter reports what it raises to the space of the topmost frame.
+        if let Some(generation) = scope.generation_of(object, vm) {
+            let bound = vm.ctx.new_list(vec![object.clone()]);
+            // What may fail is the way to the finalizer.
+            let _ = visible::in_space(generation, &FINALIZE, bound.into(), vm);
         }
+        object.try_call_finalizer();
     }
 }
 
 static FINALIZE: PyMethodDef = def("finalize", call_finalizers);
 
-fn call_finalizers(objects: PyRef<PyList>, _vm: &VirtualMachine) -> PyResult<()> {
+fn call_finalizers(objects: PyRef<PyList>, vm: &VirtualMachine) -> PyResult<()> {
     let objects = std::mem::take(&mut *objects.borrow_vec_mut());
-    objects.iter().for_each(|object| object.try_call_finalizer());
-    Ok(())
+    // RustPython takes it for granted that it can import `sys` and that there is a hook. (Upstream should fall back on its
+    // own, as CPython does.)
+    vm.import("sys", 0)?.get_attr("unraisablehook", vm)?;
+    panic::catch(vm, || {
+        objects.iter().for_each(|object| object.try_call_finalizer());
+        Ok(())
+    })
 }
 
 fn report(error: PyBaseExceptionRef, message: &str, object: PyObjectRef, scope: &Scope, vm: &VirtualMachine) {

@@ -2,7 +2,7 @@
 //! what is left and why.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -148,7 +148,7 @@ fn close(shared: &Arc<Shared>, node: &Arc<Node>) -> Option<Arc<Generation>> {
 
 /// Whether a thread runs in the generation.
 pub(crate) fn is_inside(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
-    generation.entered.load(Ordering::Acquire) > 0 || !threads_inside(generation, vm).is_empty()
+    !threads_inside(generation, vm).is_empty()
 }
 
 /// Brings a generation to its end in which no thread runs: code that something still holds can go on in it, and import.
@@ -172,9 +172,9 @@ pub(crate) fn end(
 ) -> Option<PyBaseExceptionRef> {
     let mut interrupt = None;
     generation.tell(EventKind::Closing, None, || None);
-    generation.begin_ending();
+    generation.life.begin_ending();
     generation.withdraw();
-    if generation.importlib.load().is_some() || generation.main.get().is_some() {
+    if generation.importlib.load().is_some() || generation.main.get().is_some() || !generation.life.is_empty() {
         registrations::end_subscriptions(generation, deadline, vm);
         owner::enter(Owner::Space(Arc::clone(generation)), || registrations::end_thread_pools(generation, vm));
         let (staying, interrupted) = wait(generation, deadline, vm);
@@ -183,7 +183,7 @@ pub(crate) fn end(
         owner::enter(Owner::Space(Arc::clone(generation)), || exit::run(generation, vm));
     }
     generation.importlib.store(None);
-    generation.finish_ending();
+    generation.life.finish_ending();
     interrupt
 }
 
@@ -214,15 +214,14 @@ fn wait(
     let mut late_since = None;
     loop {
         let inside = threads_inside(generation, vm);
-        let entered = generation.entered.load(Ordering::Acquire);
-        if inside.is_empty() && entered == 0 {
+        if inside.is_empty() {
             return (Vec::new(), None);
         }
         let late = match deadline {
             Some(deadline) => Instant::now() >= deadline,
             None => {
                 let daemons = registrations::daemon_threads(generation, vm);
-                inside.iter().all(|thread| daemons.contains(thread)) && entered <= daemons.len()
+                inside.iter().all(|thread| daemons.contains(thread))
             }
         };
         // A thread that ends leaves `threading` a moment before it leaves the space.
@@ -240,13 +239,18 @@ fn wait(
     }
 }
 
-/// The threads that run a frame of the generation.
+/// The threads that run a frame of the generation, or that native code took into it.
 fn threads_inside(generation: &Generation, vm: &VirtualMachine) -> Vec<u64> {
+    let mut threads = generation.life.inside();
     let builtins = generation.builtins_dict.as_object();
     let world = Stopped::new(vm);
     let stacks = world.stacks();
-    let inside = stacks.iter().filter(|(_, frames)| frames.iter().any(|frame| frame.builtins().is(builtins)));
-    inside.map(|(thread, _)| *thread).collect()
+    for (thread, frames) in stacks {
+        if !threads.contains(&thread) && frames.iter().any(|frame| frame.builtins().is(builtins)) {
+            threads.push(thread);
+        }
+    }
+    threads
 }
 
 /// How hard to look for what can be freed.
@@ -273,7 +277,7 @@ pub(crate) fn reclaim(
 ) {
     let mut remains = Remains::default();
     for generation in ended {
-        if generation.importlib_was_made() || generation.main.get().is_some() {
+        if generation.importlib_was_made() || generation.main.get().is_some() || !generation.life.is_empty() {
             remains.generations.push(generation);
         } else {
             // Only dict operations, which cannot fail for lack of anything but memory.
@@ -337,7 +341,12 @@ impl Remains {
             return;
         }
         registrations::purge(&self.generations, &self.classes, vm);
+        let freed = report.objects;
         if self.collect(Extent::Spaces, report, vm) || self.collect(Extent::Process, report, vm) {
+            return;
+        }
+        // It may have been what was freed just now that native code held the rest by.
+        if report.objects > freed && self.collect(Extent::Spaces, report, vm) {
             return;
         }
         if effort == Effort::Force {

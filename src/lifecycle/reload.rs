@@ -111,7 +111,7 @@ pub(crate) fn reload(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
         let _world = Stopped::new(vm);
         let in_place = node.generation.compare_and_swap(&Some(Arc::clone(&old)), Some(Arc::clone(&new)));
         if in_place.as_ref().is_some_and(|current| Arc::ptr_eq(current, &old)) {
-            old.supersede();
+            old.life.supersede();
             names.apply(vm)?;
         }
         in_place

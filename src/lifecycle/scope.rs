@@ -36,8 +36,8 @@ pub(crate) enum Belongs {
 pub(crate) struct Scope {
     generations: Vec<Arc<Generation>>,
     builtins: Vec<usize>,
+    /// Classes that are known to be theirs, whatever is left to show it; and the same by address.
     classes: Vec<Mark>,
-    /// Classes that are known to be theirs, whatever is left to show it.
     marked: FxHashMap<usize, SpaceId>,
     /// The namespaces of single modules, when it is they that are counted.
     namespaces: Vec<PyDictRef>,
@@ -65,11 +65,8 @@ impl Scope {
     pub(crate) fn new(generations: Vec<Arc<Generation>>, classes: &[Mark], vm: &VirtualMachine) -> Self {
         let mut scope = Self {
             namespaces: Vec::new(),
+            marked: FxHashMap::default(),
             classes: classes.to_vec(),
-            marked: classes
-                .iter()
-                .filter_map(|mark| mark.class.upgrade().map(|class| (address(&class), mark.space)))
-                .collect(),
             builtins: generations.iter().map(|generation| address(generation.builtins_dict.as_object())).collect(),
             generations,
             modules: FxHashSet::default(),
@@ -84,6 +81,15 @@ impl Scope {
                 address(vm.sys_module.dict().as_object()),
             ],
         };
+        for generation in &scope.generations {
+            let space = generation.id();
+            scope.classes.extend(generation.classes().into_iter().map(|class| Mark { space, class }));
+        }
+        for mark in &scope.classes {
+            if let Some(class) = mark.class.upgrade() {
+                scope.marked.insert(address(&class), mark.space);
+            }
+        }
         for generation in &scope.generations {
             // What the next generation has taken over is not theirs any more.
             let mut shared = FxHashSet::default();

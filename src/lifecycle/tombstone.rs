@@ -30,14 +30,9 @@ use crate::{
 };
 
 static CLOSED: PyMethodDef = def("__modspace_closed__", closed);
-static CLOSED_CLASS: PyMethodDef = def("__new__", closed_class);
 
 fn closed(space: PyStrRef, vm: &VirtualMachine) -> PyResult {
     Err(key::closed(&space.to_string_lossy(), vm))
-}
-
-fn closed_class(space: PyStrRef, _args: rustpython_vm::function::FuncArgs, vm: &VirtualMachine) -> PyResult {
-    closed(space, vm)
 }
 
 /// Makes shells of what is held of the generations, and empties their modules.
@@ -71,8 +66,7 @@ fn bury_generation(
     vm: &VirtualMachine,
 ) -> PyResult<()> {
     let builtins = generation.builtins_dict.clone();
-    let name = vm.ctx.new_str(generation.name());
-    builtins.set_item(CLOSED.name, bind(&CLOSED, name.clone(), vm), vm)?;
+    builtins.set_item(CLOSED.name, bind(&CLOSED, vm.ctx.new_str(generation.name()), vm), vm)?;
     let ours = |function: &PyObjectRef| function.get_attr("__builtins__", vm).is_ok_and(|own| own.is(&builtins));
     let functions: Vec<&PyObjectRef> =
         survivors.iter().filter(|object| object.downcast_ref::<PyFunction>().is_some() && ours(object)).collect();
@@ -116,7 +110,7 @@ fn bury_generation(
     }
     let ours = |class: &&Py<PyType>| scope.home(class, vm) == Some(generation.id());
     for class in survivors.iter().filter_map(|object| object.downcast_ref::<PyType>()).filter(ours) {
-        bury_class(class, &name, vm)?;
+        bury_class(class, generation.name(), vm)?;
     }
     for dict in survivors
         .iter()
@@ -133,9 +127,9 @@ fn bury_generation(
     if scope.is_own(generation.sys_dict.as_object()) {
         generation.sys_dict.clear();
     }
-    for name in ["__import__", "exec", "eval"] {
+    for name in ["__import__", "exec", "eval", "__build_class__"] {
         if builtins.contains_key(name, vm) {
-            builtins.set_item(name, bind(&CLOSED_CLASS, vm.ctx.new_str(generation.name()), vm), vm)?;
+            builtins.set_item(name, key::closed_function(generation.name(), vm), vm)?;
         }
     }
     generation.key.keep(None);
@@ -143,9 +137,9 @@ fn bury_generation(
 }
 
 /// A class keeps its methods, which raise now, and what makes its instances what they are.
-fn bury_class(class: &Py<PyType>, space: &PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
+fn bury_class(class: &Py<PyType>, space: &str, vm: &VirtualMachine) -> PyResult<()> {
     let Some(body) = class.attributes.as_dict() else { return Ok(()) };
-    let raise = vm.ctx.types.staticmethod_type.as_object().call((bind(&CLOSED_CLASS, space.clone(), vm),), vm)?;
+    let raise = vm.ctx.types.staticmethod_type.as_object().call((key::closed_function(space, vm),), vm)?;
     // As `type.__setattr__` does it: a metaclass's own may be the space's.
     let set = vm.ctx.types.type_type.as_object().get_attr("__setattr__", vm)?;
     for (key, value) in body {

@@ -157,7 +157,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         // Last: from here on, `exec` needs what all spaces share.
         PyResult::Ok((sysview::execution::emulate(vm)?, variable))
     })?;
-    let ((exec, eval), context) = prepared;
+    let ([exec, eval, build_class], context) = prepared;
     let error = |name: &str, base: PyTypeRef| vm.ctx.new_exception_type("modspace", name, Some(vec![base]));
     let space_error = error("SpaceError", vm.ctx.exceptions.runtime_error.to_owned());
     let shared = Shared {
@@ -179,6 +179,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         space_error,
         exec,
         eval,
+        build_class,
     }
     .register();
     let config = Config { name: Some("root".to_owned()), ..Config::default() };

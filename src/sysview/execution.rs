@@ -1,4 +1,4 @@
-//! `exec`, `eval` and the hidden interpreter's `__import__`.
+//! `exec`, `eval`, `__build_class__` and the hidden interpreter's `__import__`.
 //!
 //! Code that runs in a dict without `__builtins__` gets those of the space, as in CPython it gets those of the calling
 //! frame (`PyEval_GetBuiltins`). RustPython's own functions insert the interpreter's.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyDictRef, PyModule},
+    builtins::{PyDict, PyDictRef, PyModule, PyType},
     frame,
     function::{FuncArgs, PyMethodDef},
 };
@@ -25,15 +25,19 @@ use crate::{
 pub(crate) const EXEC: PyMethodDef = def("exec", exec);
 /// The space's `eval`.
 pub(crate) const EVAL: PyMethodDef = def("eval", eval);
+/// The space's `__build_class__`.
+pub(crate) const BUILD_CLASS: PyMethodDef = def("__build_class__", build_class);
 
 static HIDDEN_EXEC: PyMethodDef = def("exec", hidden_exec);
 static HIDDEN_EVAL: PyMethodDef = def("eval", hidden_eval);
 static HIDDEN_IMPORT: PyMethodDef = def("__import__", hidden_import);
 
-/// Replaces `exec`, `eval` and `__import__` in the hidden builtins, and returns what the first two were.
-pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<(PyObjectRef, PyObjectRef)> {
+/// Replaces `exec`, `eval` and `__import__` in the hidden builtins, and returns what the first two were, and
+/// `__build_class__`.
+pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<[PyObjectRef; 3]> {
     let builtins: PyDictRef = vm.builtins.dict();
-    let originals = (builtins.get_item("exec", vm)?, builtins.get_item("eval", vm)?);
+    let original = |name: &str| builtins.get_item(name, vm);
+    let originals = [original("exec")?, original("eval")?, original("__build_class__")?];
     for def in [&HIDDEN_EXEC, &HIDDEN_EVAL, &HIDDEN_IMPORT] {
         builtins.set_item(def.name, function(def, "builtins", vm), vm)?;
     }
@@ -48,6 +52,18 @@ fn exec(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyRes
 fn eval(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     supply_builtins(&builtins.dict(), &args, vm)?;
     shared(vm)?.eval.call(args, vm)
+}
+
+/// What a class statement calls. The space remembers its classes: one that is replaced by what a decorator makes of it
+/// stands under no name, and still has to be found when the space goes.
+fn build_class(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let made = shared(vm)?.build_class.call(args, vm)?;
+    if let (Some(_), Some(generation)) =
+        (made.downcast_ref::<PyType>(), Generation::of_builtins(builtins.dict().as_object()))
+    {
+        generation.note_class(made.downgrade(None, vm)?);
+    }
+    Ok(made)
 }
 
 fn shared(vm: &VirtualMachine) -> PyResult<Arc<Shared>> {

@@ -333,8 +333,14 @@ fn audit(event: PyStrRef, args: PyObjectRef, vm: &VirtualMachine) -> PyResult<()
     Ok(())
 }
 
-fn after_fork(_vm: &VirtualMachine) {
+fn after_fork(vm: &VirtualMachine) {
     locks::after_fork();
+    let Some(shared) = Shared::of(vm) else { return };
+    let current = shared.tree.read().values().filter_map(|node| node.current()).collect::<Vec<_>>();
+    let draining = shared.draining.lock().clone();
+    for generation in current.iter().chain(&draining) {
+        generation.life.keep_only(rustpython_vm::stdlib::_thread::get_ident());
+    }
 }
 
 /// `os.register_at_fork`: the space's hooks go with it.

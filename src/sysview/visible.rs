@@ -37,6 +37,7 @@ static REPORT: PyMethodDef = def("report", report);
 static IMPORT: PyMethodDef = hooks::IMPORT;
 static EXEC: PyMethodDef = execution::EXEC;
 static EVAL: PyMethodDef = execution::EVAL;
+static BUILD_CLASS: PyMethodDef = execution::BUILD_CLASS;
 
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 const IMPORT_SYSTEM: [&str; 3] = ["meta_path", "path_hooks", "path_importer_cache"];
@@ -107,7 +108,7 @@ pub(crate) fn new_builtins(vm: &VirtualMachine) -> PyResult<(PyRef<PyModule>, Py
     dict.set_item("__spec__", vm.ctx.none(), vm)?;
     dict.set_item("__loader__", vm.ctx.none(), vm)?;
     let module = module_over(dict.clone(), vm);
-    for def in [&IMPORT, &EXEC, &EVAL] {
+    for def in [&IMPORT, &EXEC, &EVAL, &BUILD_CLASS] {
         dict.set_item(def.name, bind_in(def, module.clone(), "builtins", vm)?, vm)?;
     }
     Ok((module, dict))
