@@ -2,14 +2,11 @@
 
 import gc
 import os
-import subprocess
 import sys
 import unittest
 
 import modspace
-from support import SpaceTest
-
-MODSPACE = os.readlink("/proc/self/exe")
+from support import SpaceTest, run_program
 
 ODD_NAMES = ["a\0b", "\0", "\ud800", "a.\udfff", ".a", "..", "a..b", "a.", "x" * 10_000, "x." * 5_000 + "x", " ", "a b",
              "a/b", "../a", "a\nb", "é", "\u202e"]
@@ -194,9 +191,8 @@ class Sources(Surviving):
 
     def test_deeply_nested_source(self):
         # The parser or the compiler may refuse it, but must not take the process down.
-        program = self.tree({"deep.py": "x = " + "(" * 20000 + "1" + ")" * 20000,
-                             "program.py": "try:\n    import deep\nexcept (SyntaxError, RecursionError, MemoryError): pass\nprint('alive')"})
-        done = subprocess.run([MODSPACE, "run", os.path.join(program, "program.py")], capture_output=True, text=True)
+        done = self.program("try:\n    import deep\nexcept (SyntaxError, RecursionError, MemoryError): pass\nprint('alive')",
+                            {"deep.py": "x = " + "(" * 20000 + "1" + ")" * 20000})
         self.assertEqual((done.returncode, done.stdout), (0, "alive\n"))
 
     def test_a_module_that_raises_anything_at_all(self):
@@ -313,7 +309,7 @@ class Hostile(Surviving):
 
     def test_stand_ins_that_native_code_trips_over_raise(self):
         """Natives that want a class of a module panic when a stand-in has none; here that must come out as exceptions."""
-        program = """\
+        done = self.program("""\
             import modspace, sys
             sources = {
                 "zlib": "import zlib\\nsys.modules['zlib'] = object()\\nzlib.decompress(b'bad')",
@@ -331,9 +327,7 @@ class Hostile(Surviving):
                     modspace.ModuleSpace().exec("import zlib; zlib.decompress(b'bad')")
                 except Exception as error:
                     print(type(error).__name__)
-            """
-        root = self.tree({"program.py": program})
-        done = subprocess.run([MODSPACE, "run", os.path.join(root, "program.py")], capture_output=True, text=True)
+            """)
         self.assertEqual(done.stdout.split("\n"), ["zlib raised", "zlib raised", "error", "lzma raised", "lzma raised", "error", ""])
         self.assertNotIn("panicked", done.stderr)
         self.assertEqual(done.returncode, 0)
@@ -379,7 +373,7 @@ class Manifests(Surviving):
         }
         for content, word in cases.items():
             root = self.tree({"space.toml": content, "main.py": "print('ran')"})
-            done = subprocess.run([MODSPACE, "run", root], capture_output=True, text=True)
+            done = run_program(root)
             with self.subTest(content=content):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(word, done.stderr)
@@ -388,7 +382,7 @@ class Manifests(Surviving):
 
     def test_manifests_that_cannot_be_read(self):
         root = self.tree({"space.toml": b"\xff\xfe\x00"})
-        done = subprocess.run([MODSPACE, "run", root], capture_output=True, text=True)
+        done = run_program(root)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("space.toml", done.stderr)
 

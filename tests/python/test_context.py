@@ -2,13 +2,12 @@
 
 import asyncio
 import contextvars
-import gc
 import sys
 import threading
 import unittest
 
 import modspace
-from support import STRESS, SpaceTest
+from support import STRESS, SpaceTest, run_threads
 
 
 class Entering(SpaceTest):
@@ -131,41 +130,20 @@ class Following(SpaceTest):
                 seen[space] = modspace.context()
                 barrier.wait()
             seen[space.name] = modspace.context() is before
-        threads = [threading.Thread(target=work, args=(space,)) for space in (one, two)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        self.assertEqual(run_threads([lambda: work(one), lambda: work(two)]), [])
         self.assertEqual(seen, {one: one, two: two, "one": True, "two": True})
         self.assertIs(modspace.context(), outer)
 
     def test_many_threads_enter_one_space_at_once(self):
         space = self.space()
-        errors, barrier = [], threading.Barrier(8)
 
         def work():
-            try:
-                barrier.wait()
-                for _ in range(300 * STRESS):
-                    with space, space:
-                        if modspace.context() is not space:
-                            errors.append("another context")
-            except BaseException as error:
-                errors.append(repr(error))
-        def collect():
-            # Stops the threads wherever they are, again and again.
-            while not done.is_set():
-                gc.collect()
-        done = threading.Event()
-        collector = threading.Thread(target=collect)
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in [collector, *threads]:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        done.set()
-        collector.join()
-        self.assertEqual(errors, [])
+            for _ in range(300 * STRESS):
+                with space, space:
+                    self.assertIs(modspace.context(), space)
+        # The collector stops the threads wherever they are, again and again.
+        errors = run_threads([work] * 8, collect=True)
+        self.assertEqual([repr(error) for error in errors], [])
 
     def test_a_copied_context_carries_it(self):
         space = self.space()

@@ -1,17 +1,13 @@
 """Module locks: many threads import cyclic packages from several spaces at once, and nothing hangs or runs twice."""
 
 import collections
-import faulthandler
 import gc
-import os
 import random
 import threading
 import unittest
 
 import modspace
-from support import STRESS, SpaceTest
-
-SEED = int(os.environ.get("MODSPACE_SEED", random.randrange(2**32)))
+from support import SEED, STRESS, Watched, run_threads
 
 #: What every generated module does first and last. `enter` and `leave` are builtins of the space.
 MODULE = """\
@@ -52,40 +48,10 @@ class Recorder:
                 self.wrong.append(f"{importer} saw {module.__name__} half-initialised")
 
 
-class Watched(SpaceTest):
+class Locks(Watched):
     def setUp(self):
-        faulthandler.dump_traceback_later(120 * STRESS, exit=True)
-        self.addCleanup(faulthandler.cancel_dump_traceback_later)
+        super().setUp()
         self.random = random.Random(SEED)
-
-    def run_threads(self, functions, collect=True):
-        """Runs the functions at once, with a thread that collects garbage; returns the exceptions raised."""
-        errors, done = [], threading.Event()
-        barrier = threading.Barrier(len(functions))
-
-        def run(function):
-            try:
-                barrier.wait()
-                function()
-            except BaseException as error:
-                errors.append(error)
-
-        def collector():
-            while not done.is_set():
-                gc.collect()
-
-        threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-        collecting = threading.Thread(target=collector)
-        if collect:
-            collecting.start()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        done.set()
-        if collect:
-            collecting.join()
-        return errors
 
 
 def forest(rng, packages):
@@ -115,7 +81,7 @@ def forest(rng, packages):
     return files, names
 
 
-class Cycles(Watched):
+class Cycles(Locks):
     def test_cyclic_packages_imported_at_once_run_once_in_each_space(self):
         for attempt in range(2 * STRESS):
             files, names = forest(self.random, 4)
@@ -127,7 +93,7 @@ class Cycles(Watched):
                 for _ in range(3):
                     order = self.random.sample(names, len(names))
                     functions.append(lambda space=space, order=order: [space.import_(name) for name in order])
-            errors = self.run_threads(functions)
+            errors = run_threads(functions, collect=True)
             message = f"MODSPACE_SEED={SEED}, attempt {attempt}"
             self.assertEqual([repr(error) for error in errors], [], message)
             for space, recorder in zip(spaces, recorders):
@@ -154,7 +120,7 @@ class Cycles(Watched):
                         if module is not parent.sys.modules[name]:
                             recorder.wrong.append(f"{space.name} has another {name}")
                 functions.append(work)
-            errors = self.run_threads(functions)
+            errors = run_threads(functions, collect=True)
             message = f"MODSPACE_SEED={SEED}, attempt {attempt}"
             self.assertEqual([repr(error) for error in errors], [], message)
             self.assertEqual(recorder.wrong, [], message)
@@ -182,7 +148,7 @@ class Cycles(Watched):
                     else:
                         child.import_(name)
             orders = [self.random.sample(names, len(names)) for _ in range(8)]
-            errors = self.run_threads([lambda order=order: by_statement(order) for order in orders])
+            errors = run_threads([lambda order=order: by_statement(order) for order in orders], collect=True)
             message = f"MODSPACE_SEED={SEED}, attempt {attempt}"
             self.assertEqual([repr(error) for error in errors], [], message)
             self.assertEqual(recorders[0].runs, collections.Counter(f"up{index}" for index in range(count)), message)
@@ -195,7 +161,7 @@ class Cycles(Watched):
             "right.py": "first = 1\narrive('right')\nimport left\nseen = hasattr(left, 'last')\nlast = 1"})
         barrier = threading.Barrier(2)
         space.builtins.arrive = lambda name: barrier.wait()
-        errors = self.run_threads([lambda: space.import_("left"), lambda: space.import_("right")])
+        errors = run_threads([lambda: space.import_("left"), lambda: space.import_("right")], collect=True)
         self.assertEqual(errors, [])
         left, right = space.sys.modules["left"], space.sys.modules["right"]
         self.assertEqual(sorted([left.seen, right.seen]), [False, True])
@@ -206,13 +172,13 @@ class Cycles(Watched):
         parent.exec("def load():\n    import left")
         barrier = threading.Barrier(2)
         parent.builtins.arrive = child.builtins.arrive = barrier.wait
-        errors = self.run_threads([lambda: child.call(parent.ns["load"]), lambda: child.import_("right")])
+        errors = run_threads([lambda: child.call(parent.ns["load"]), lambda: child.import_("right")], collect=True)
         self.assertEqual(errors, [])
         self.assertEqual(sorted([parent.sys.modules["left"].seen, child.sys.modules["right"].seen]), [False, True])
         self.assertNotIn("right", parent.sys.modules)
 
 
-class Waiting(Watched):
+class Waiting(Locks):
     def test_a_thread_waits_for_a_module_that_another_loads(self):
         space = self.library({"slow.py": "started.set()\ngo.wait()\nlast = 1"})
         space.builtins.started, space.builtins.go = started, go = threading.Event(), threading.Event()
@@ -228,7 +194,7 @@ class Waiting(Watched):
             waiting.wait()
             gc.collect()
             go.set()
-        self.assertEqual(self.run_threads([lambda: space.import_("slow"), second, third]), [])
+        self.assertEqual(run_threads([lambda: space.import_("slow"), second, third], collect=True), [])
         self.assertEqual(seen, [True])
 
     def test_other_modules_and_other_spaces_are_not_held_up(self):
@@ -243,7 +209,7 @@ class Waiting(Watched):
             beside.import_("logging")
             self.space(space, path=[]).import_("quick")
             go.set()
-        self.assertEqual(self.run_threads([lambda: space.import_("slow"), second]), [])
+        self.assertEqual(run_threads([lambda: space.import_("slow"), second], collect=True), [])
 
     def test_when_a_load_fails_those_who_waited_try_themselves(self):
         for attempt in range(5 * STRESS):
@@ -262,7 +228,7 @@ class Waiting(Watched):
                     outcomes.append(space.import_("flaky").last)
                 except OSError:
                     outcomes.append("failed")
-            self.assertEqual(self.run_threads([work] * 6, collect=False), [])
+            self.assertEqual(run_threads([work] * 6), [])
             self.assertEqual(sorted(map(str, outcomes)), ["1"] * 5 + ["failed"])
             self.assertEqual(len(calls), 2)
 
@@ -271,7 +237,7 @@ class Waiting(Watched):
             space = self.library({"module.py": MODULE.format(imports="import logging, json")})
             recorder = Recorder(space)
             found = []
-            errors = self.run_threads([lambda: found.append((space.import_("module"), space.sys.meta_path))] * 8)
+            errors = run_threads([lambda: found.append((space.import_("module"), space.sys.meta_path))] * 8, collect=True)
             self.assertEqual([repr(error) for error in errors], [])
             self.assertEqual(recorder.runs, {"module": 1})
             self.assertEqual(len({(id(module), id(path)) for module, path in found}), 1)
@@ -284,7 +250,7 @@ class Waiting(Watched):
                 space = modspace.ModuleSpace(name="short", path=[root])
                 assert space.import_("module").value is space.sys
                 space.discard()
-        errors = self.run_threads([work] * 6)
+        errors = run_threads([work] * 6, collect=True)
         self.assertEqual([repr(error) for error in errors], [])
         self.assertFalse(any(space.name == "short" for space in modspace.spaces()))
 
@@ -292,7 +258,7 @@ class Waiting(Watched):
         space = self.library({"module.py": MODULE.format(imports="")})
         recorder = Recorder(space)
         space.exec("import importlib, module")
-        self.assertEqual(self.run_threads([lambda: space.exec("importlib.reload(module)")] * 4), [])
+        self.assertEqual(run_threads([lambda: space.exec("importlib.reload(module)")] * 4, collect=True), [])
         # A reload that meets another of the same module may leave it at that, as in CPython.
         self.assertIn(recorder.runs["module"], range(2, 6))
         self.assertEqual(recorder.runs, recorder.finished)

@@ -3,13 +3,10 @@
 import io
 import os
 import signal
-import subprocess
 import threading
 import unittest
 
 from support import SpaceTest
-
-MODSPACE = os.readlink("/proc/self/exe")
 
 
 class Exit(SpaceTest):
@@ -56,7 +53,7 @@ class Exit(SpaceTest):
         one.exec("atexit._clear()")
 
     def test_at_exit_of_the_process_leaves_run_before_their_parents(self):
-        program = self.tree({"program.py": """\
+        done = self.program("""\
             import atexit, modspace
             atexit.register(print, "program")
             modspace.root.exec("import atexit; atexit.register(print, 'root')")
@@ -65,8 +62,7 @@ class Exit(SpaceTest):
             grandchild = modspace.ModuleSpace(child)
             grandchild.exec("import atexit; atexit.register(print, 'grandchild')")
             print("end")
-            """})
-        done = subprocess.run([MODSPACE, "run", os.path.join(program, "program.py")], capture_output=True, text=True)
+            """)
         self.assertEqual(done.stderr, "")
         self.assertEqual(done.stdout.split(), ["end", "grandchild", "child", "program", "root"])
 
@@ -311,7 +307,7 @@ class Threads(SpaceTest):
 
 class Process(SpaceTest):
     def test_fork_hooks_of_all_spaces_run_each_for_its_space(self):
-        program = self.tree({"program.py": """\
+        done = self.program("""\
             import modspace, os, sys
             spaces = [modspace.ModuleSpace(modspace.current(), name=name) for name in ("one", "two")]
             for space in spaces:
@@ -325,8 +321,7 @@ class Process(SpaceTest):
             if pid == 0:
                 os._exit(0)
             os.waitpid(pid, 0)
-            """})
-        done = subprocess.run([MODSPACE, "run", os.path.join(program, "program.py")], capture_output=True, text=True)
+            """)
         self.assertEqual(done.stderr, "")
         lines = done.stdout.splitlines()
         self.assertEqual(lines[:2], ["before two", "before one"])

@@ -4,15 +4,12 @@ import builtins
 import contextlib
 import io
 import os
-import subprocess
 import sys
 import threading
 import unittest
 
 import modspace
 from support import SpaceTest
-
-MODSPACE = os.readlink("/proc/self/exe")
 
 LISTS = ["path", "meta_path", "path_hooks", "argv", "orig_argv", "warnoptions"]
 DICTS = ["modules", "path_importer_cache"]
@@ -318,14 +315,13 @@ class Hooks(SpaceTest):
         self.assertEqual(two.sys.stderr.getvalue(), "")
 
     def test_an_uncaught_exception_of_a_program_reaches_its_spaces_excepthook(self):
-        root = self.tree({"program.py": """\
+        done = self.program("""\
             import sys, modspace
             other = modspace.ModuleSpace(modspace.current())
             other.sys.excepthook = lambda *args: print("wrong")
             sys.excepthook = lambda kind, error, trace: print("hook", kind.__name__)
             1 / 0
-            """})
-        done = subprocess.run([MODSPACE, "run", os.path.join(root, "program.py")], capture_output=True, text=True)
+            """)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "hook ZeroDivisionError\n", ""))
 
     def test_an_uncaught_exception_of_a_thread_is_printed_to_the_stderr_of_its_space(self):
