@@ -25,7 +25,7 @@ pub enum Error {
         children: String,
     },
     /// The root space lives as long as its runtime.
-    #[error("the root space cannot be discarded; it goes when its runtime shuts down")]
+    #[error("the root space cannot be discarded or reloaded; it goes when its runtime shuts down")]
     Root,
     /// A space cannot be discarded by code that runs in it.
     #[error("the space {name:?} cannot be discarded from inside; leave it first")]

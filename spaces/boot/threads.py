@@ -50,16 +50,14 @@ def daemons(idents, own):
     return [ident for ident in idents if ident not in known or known[ident].daemon]
 
 
-def describe(idents, own):
-    """Rows of identifier, name and stack."""
-    import sys
+def describe(stacks, own):
+    """Rows of identifier, name and formatted stack, for identifiers and their stacks: file, line and function's name, the
+    outermost first."""
     import traceback
 
     known = _known(own)
-    frames = sys._current_frames()
     rows = []
-    for ident in idents:
-        frame = frames.get(ident)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        rows.append((ident, known[ident].name if ident in known else str(ident), stack))
+    for ident, stack in stacks:
+        text = "".join(traceback.format_list([traceback.FrameSummary(*frame) for frame in stack]))
+        rows.append((ident, known[ident].name if ident in known else str(ident), text))
     return rows

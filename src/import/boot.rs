@@ -86,11 +86,12 @@ pub(crate) fn importlib(generation: &Arc<Generation>, vm: &VirtualMachine) -> Py
 
 fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let _span = tracing::debug_span!("boot", space = generation.name()).entered();
+    generation.boot_began.store(true, Ordering::Release);
     generation.booting.store(true, Ordering::Release);
-    let made = Provisional::begin(generation, vm).and_then(|provisional| {
-        let made = assemble(generation, &provisional, vm);
-        generation.set_provisional_state(None);
-        let made = made?;
+    let made = Provisional::new(generation, vm).and_then(|provisional| {
+        let aside = generation.asides.enter(provisional.dict.clone(), None);
+        let made = assemble(generation, &provisional, vm)?;
+        drop(aside);
         provisional.publish(generation, vm)?;
         Ok(made)
     });
@@ -194,8 +195,7 @@ struct Provisional {
 }
 
 impl Provisional {
-    /// From here on, the running thread's imports in the space work on it.
-    fn begin(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
+    fn new(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
         let dict = copy_dict(&generation.sys_dict, vm);
         let sys = module_over(dict.clone(), vm);
         let modules = vm.ctx.new_dict();
@@ -205,7 +205,6 @@ impl Provisional {
         dict.set_item("meta_path", vm.ctx.new_list(vec![]).into(), vm)?;
         dict.set_item("path_hooks", vm.ctx.new_list(vec![]).into(), vm)?;
         dict.set_item("path_importer_cache", vm.ctx.new_dict().into(), vm)?;
-        generation.set_provisional_state(Some(dict.clone()));
         Ok(Self { sys, dict, modules })
     }
 

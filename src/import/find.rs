@@ -184,7 +184,13 @@ fn load(
     match (lock, generation.loaded(name, vm)?) {
         (_, Some(module)) if !vm.is_none(&module) => Ok(Own::Loaded(module)),
         (_, Some(_)) => Err(halted(name, vm)),
-        (Acquired::Lock(_guard), None) => load_own(generation, importlib, name, text, namespaces, vm),
+        (Acquired::Lock(_guard), None) => {
+            let own = load_own(generation, importlib, name, text, namespaces, vm)?;
+            if let Own::Loaded(module) = &own {
+                generation.share_loaded(name, module, vm)?;
+            }
+            Ok(own)
+        }
         (Acquired::Deadlock, None) => Err(deadlock(importlib, generation, text, vm)),
     }
 }
@@ -265,7 +271,10 @@ fn load_own(
             module.set_attr(def.name, bind_in(def, generation.key.clone(), "importlib.util", vm)?, vm)?;
         }
     }
-    if let Some(package) = package {
+    // Of a second copy, only the copied package knows.
+    if let Some(package) = package.filter(|package| {
+        generation.asides.copies(text) != Some(true) || generation.asides.copies(&package.name) == Some(true)
+    }) {
         package.bind(generation, importlib, &module, vm)?;
     }
     Ok(Own::Loaded(module))
@@ -296,6 +305,10 @@ pub(crate) fn tracked(
     vm: &VirtualMachine,
     load: impl FnOnce() -> PyResult,
 ) -> PyResult {
+    // The table tells of what is in `sys.modules`, which a second copy never is.
+    if generation.asides.copies(name) == Some(true) {
+        return load();
+    }
     let started = Instant::now();
     let origin = text_attribute(spec, "origin", vm);
     generation.table.begin(name, origin.clone(), loader_name(spec, vm));

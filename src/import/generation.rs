@@ -14,11 +14,11 @@
 //! the space's place in the tree, and outlives its generations. The cycle between the two is cut when the space is
 //! closed, by taking the generation out of its node.
 
+use std::collections::HashSet;
 use std::sync::{
     Arc, LazyLock, OnceLock, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
-use std::thread::ThreadId;
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
@@ -33,6 +33,7 @@ use rustpython_vm::{
 use slotmap::{Key, SlotMap};
 
 use super::{
+    aside::Asides,
     boot::Importlib,
     cache::CodeCache,
     key::SpaceKey,
@@ -244,11 +245,14 @@ pub(crate) struct Generation {
     last_import_state: OnceLock<PyDictRef>,
     /// What was imported or run in the space by name from outside.
     pub(crate) asked: Mutex<Vec<Asked>>,
+    /// The names that programs which ran as its `__main__` defined there.
+    pub(crate) defined: Mutex<HashSet<String>>,
     classes: Mutex<Classes>,
+    pub(crate) boot_began: AtomicBool,
     /// Whether its import system is being made.
     pub(crate) booting: AtomicBool,
-    /// The thread that makes it, and what that has for `import_state` until it is made.
-    provisional: Mutex<Option<(ThreadId, PyDictRef)>>,
+    /// Import states that single threads have for themselves.
+    pub(crate) asides: Asides,
 }
 
 /// Classes that class statements made, to be looked through when there are more than `limit`.
@@ -318,9 +322,11 @@ impl Generation {
             import_state,
             last_import_state: OnceLock::new(),
             asked: Mutex::default(),
+            defined: Mutex::default(),
             classes: Mutex::default(),
+            boot_began: AtomicBool::new(false),
             booting: AtomicBool::new(false),
-            provisional: Mutex::default(),
+            asides: Asides::default(),
         });
         generation.key.set(&generation);
         generation
@@ -341,13 +347,13 @@ impl Generation {
 
     /// From now on only code of the generation keeps it. Code that something outside still holds goes on working for it.
     pub(crate) fn withdraw(self: &Arc<Self>) {
-        let state = std::mem::replace(&mut *self.import_state.write(), self.sys_dict.clone());
-        if state.is(&self.sys_dict) {
-            drop(state);
-        } else {
+        let state = {
+            let mut state = self.import_state.write();
             // Withdrawn before, it is there already.
-            let _ = self.last_import_state.set(state);
-        }
+            let _ = self.last_import_state.set(state.clone());
+            std::mem::replace(&mut *state, self.sys_dict.clone())
+        };
+        drop(state);
         self.key.keep(Some(Arc::clone(self)));
         let replaced = BY_BUILTINS.insert(self.builtins_address(), Link::Closed(Arc::downgrade(self)));
         drop(replaced);
@@ -389,47 +395,50 @@ impl Generation {
         }
     }
 
-    /// Whether there ever was an import system.
-    pub(crate) fn importlib_was_made(&self) -> bool {
-        self.booted.load(Ordering::Acquire) || self.importlib.load().is_some()
+    /// Whether there ever was an import system, or an attempt to make one, or a `__main__`: without them, no code ever
+    /// ran in the generation.
+    pub(crate) fn was_used(&self) -> bool {
+        self.boot_began.load(Ordering::Acquire) || self.main.get().is_some()
     }
 
     /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are.
     pub(crate) fn import_state(&self) -> PyDictRef {
-        if let Some(state) = self.provisional_state() {
-            return state;
-        }
+        self.asides.state().unwrap_or_else(|| self.common_state())
+    }
+
+    /// `import_state` of all threads that have none of their own.
+    fn common_state(&self) -> PyDictRef {
         self.last_import_state.get().cloned().unwrap_or_else(|| self.import_state.read().clone())
     }
 
-    /// Moves the import system's part of `sys` to `dict`, so that each generation can have its own.
-    pub(crate) fn set_import_state(&self, dict: PyDictRef) {
-        let replaced = std::mem::replace(&mut *self.import_state.write(), dict);
+    /// Moves the import system's part of `sys` to `dict`, so that each generation can have its own. False when the
+    /// generation was withdrawn: then nothing moves any more.
+    pub(crate) fn set_import_state(&self, dict: PyDictRef) -> bool {
+        let replaced = {
+            let mut state = self.import_state.write();
+            if self.last_import_state.get().is_some() {
+                return false;
+            }
+            std::mem::replace(&mut *state, dict)
+        };
         drop(replaced);
+        true
     }
 
-    /// What the running thread has for `import_state` while it makes the import system.
-    fn provisional_state(&self) -> Option<PyDictRef> {
-        if !self.booting.load(Ordering::Acquire) {
-            return None;
-        }
-        let provisional = self.provisional.lock();
-        let (thread, state) = provisional.as_ref()?;
-        (*thread == std::thread::current().id()).then(|| state.clone())
-    }
-
-    /// Gives the running thread an import state of its own, or takes it back.
-    pub(crate) fn set_provisional_state(&self, dict: Option<PyDictRef>) {
-        let state = dict.map(|dict| (std::thread::current().id(), dict));
-        let replaced = std::mem::replace(&mut *self.provisional.lock(), state);
-        drop(replaced);
-    }
-
-    /// Notes what was asked for by name.
+    /// Notes what was asked for by name, of the generation that took this one's place meanwhile, too.
     pub(crate) fn note(&self, asked: Asked) {
+        self.add_asked([asked.clone()]);
+        if let Some(current) = self.node.current().filter(|current| !std::ptr::eq(Arc::as_ptr(current), self)) {
+            current.add_asked([asked]);
+        }
+    }
+
+    pub(crate) fn add_asked(&self, asked: impl IntoIterator<Item = Asked>) {
         let mut all = self.asked.lock();
-        if !all.contains(&asked) {
-            all.push(asked);
+        for asked in asked {
+            if !all.contains(&asked) {
+                all.push(asked);
+            }
         }
     }
 
@@ -459,8 +468,16 @@ impl Generation {
 
     /// The space's `sys.modules`, whatever the program made of it.
     pub(crate) fn modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
-        let state = self.import_state();
-        if !state.is(&self.sys_dict) && self.is_current() && self.provisional_state().is_none() {
+        match self.asides.state() {
+            Some(state) => state.get_item(identifier!(vm, modules), vm),
+            None => self.common_modules(vm),
+        }
+    }
+
+    /// `modules` of all threads that have none of their own.
+    fn common_modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
+        let state = self.common_state();
+        if !state.is(&self.sys_dict) && self.is_current() {
             // Assigned by a program since the space was reloaded: it means the running generation's.
             for name in ["modules", "meta_path", "path_hooks", "path_importer_cache"] {
                 if let Some(value) = self.sys_dict.get_item_opt(name, vm)? {
@@ -472,7 +489,7 @@ impl Generation {
         let mut modules = state.get_item_opt(identifier!(vm, modules), vm)?;
         if modules.is_none() {
             // The first reload may just have moved it.
-            modules = self.import_state().get_item_opt(identifier!(vm, modules), vm)?;
+            modules = self.common_state().get_item_opt(identifier!(vm, modules), vm)?;
         }
         let modules = modules.filter(|modules| !vm.is_none(modules));
         modules.ok_or_else(|| {
@@ -490,15 +507,23 @@ impl Generation {
 
     /// What `sys.modules` has under `name`; `None` when it has nothing.
     pub(crate) fn loaded(&self, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
-        let modules = self.modules(vm)?;
-        if let Some(dict) = modules.downcast_ref_if_exact::<rustpython_vm::builtins::PyDict>(vm) {
-            return dict.get_item_opt(name, vm);
+        let found = entry(&self.modules(vm)?, name, vm)?;
+        // Who makes a second copy has copied `sys.modules` when it began.
+        if found.is_none() && name.to_str().and_then(|name| self.asides.copies(name)) == Some(false) {
+            return entry(&self.common_modules(vm)?, name, vm);
         }
-        match modules.get_item(name, vm) {
-            Ok(module) => Ok(Some(module)),
-            Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => Ok(None),
-            Err(error) => Err(error),
+        Ok(found)
+    }
+
+    /// Lets all threads have what was loaded for one that imports a second copy of another module.
+    pub(crate) fn share_loaded(&self, name: &Py<PyStr>, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        if name.to_str().and_then(|name| self.asides.copies(name)) == Some(false) {
+            let modules = self.common_modules(vm)?;
+            if entry(&modules, name, vm)?.is_none() {
+                modules.set_item(name, module.clone(), vm)?;
+            }
         }
+        Ok(())
     }
 
     /// What is known of the module `name`; a module that is not in `sys.modules` any more is unloaded.
@@ -523,13 +548,34 @@ impl Generation {
         self.shared.tell_of(kind, (self.id(), self.name(), self.number), module, message);
     }
 
-    /// Whether an import of this generation loaded what `sys.modules` has under `name`; somebody may have put a stand-in
-    /// there.
+    /// Whether an import of this generation loaded a module `name`; somebody may have put a stand-in in its place, see
+    /// [`Self::is_stand_in`].
     pub(crate) fn has_loaded(&self, name: &str) -> bool {
         let record = self.table.get(name);
         matches!(name, "sys" | "builtins" | "__main__")
             || super::policy::is_import_system(name)
             || record.is_some_and(|record| record.from.is_none() && record.loader.is_some())
+    }
+
+    /// Whether `module`, which `sys.modules` has under `name`, was put there by somebody and not by an import of the
+    /// space. Code that imports execute names the space's builtins; what executes none has a spec at least.
+    pub(crate) fn is_stand_in(&self, name: &str, module: &PyObjectRef, vm: &VirtualMachine) -> bool {
+        if matches!(name, "sys" | "builtins" | "__main__") {
+            return false;
+        }
+        let expected = self.table.taken_from(name).unwrap_or(self.id());
+        let Some(dict) = module.downcast_ref::<PyModule>().map(|module| module.dict()) else {
+            return !self.has_loaded(name);
+        };
+        let item = |name: &str| dict.get_item_opt(name, vm).ok().flatten();
+        let builtins = item("__builtins__").map(|builtins| match builtins.downcast_ref::<PyModule>() {
+            Some(module) => module.dict().into(),
+            None => builtins,
+        });
+        match builtins.and_then(|builtins| Self::of_builtins(&builtins)) {
+            Some(owner) => owner.id() != expected,
+            None => item("__spec__").is_none_or(|spec| vm.is_none(&spec)),
+        }
     }
 
     /// The parent's current generation; `None` for the root and for a space whose parent is closed.
@@ -561,6 +607,18 @@ impl Generation {
         let main = self.main.get_or_init(|| crate::vm::native::module_over(dict, vm)).clone();
         self.modules(vm)?.set_item("__main__", main.clone().into(), vm)?;
         Ok(main)
+    }
+}
+
+/// What a `sys.modules`, whatever the program made of it, has under `name`.
+fn entry(modules: &PyObjectRef, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    if let Some(dict) = modules.downcast_ref_if_exact::<rustpython_vm::builtins::PyDict>(vm) {
+        return dict.get_item_opt(name, vm);
+    }
+    match modules.get_item(name, vm) {
+        Ok(module) => Ok(Some(module)),
+        Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

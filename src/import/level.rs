@@ -59,6 +59,7 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     if !generation.booted.load(Ordering::Relaxed)
         && absolute.as_bytes() == b"sys"
         && generation.importlib.load().is_none()
+        && generation.life.is_open()
     {
         boot::importlib(generation, vm)?;
     }

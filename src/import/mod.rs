@@ -11,10 +11,12 @@
 //! | [`project`] | projections |
 //! | [`context`] | the context space |
 //! | [`locks`], [`waits`] | module locks and the waits-for graph |
+//! | [`aside`] | import states that one thread has for itself |
 //! | [`life`] | who is inside a generation, and who may be |
 //! | [`cache`] | the code cache |
 //! | [`table`] | the module table |
 
+pub(crate) mod aside;
 pub(crate) mod boot;
 pub(crate) mod cache;
 pub(crate) mod context;

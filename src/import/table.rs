@@ -171,11 +171,6 @@ impl ModuleTable {
         }
     }
 
-    /// Puts back what was known of `name`.
-    pub(crate) fn restore(&self, name: &str, record: ModuleRecord) {
-        self.records.insert(name.to_owned(), record);
-    }
-
     /// The space that `name` was taken from, when it was.
     pub(crate) fn taken_from(&self, name: &str) -> Option<SpaceId> {
         self.records.get(name)?.from

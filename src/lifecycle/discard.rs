@@ -102,7 +102,7 @@ pub(crate) fn discard(
                     ended.push(generation);
                 }
             }
-            // Another thread is discarding it, and waits for its threads.
+            // Another thread is discarding it.
             None => shared.tree.write().remove(next.id).map_or((), drop),
         }
     }
@@ -174,7 +174,7 @@ pub(crate) fn end(
     generation.tell(EventKind::Closing, None, || None);
     generation.life.begin_ending();
     generation.withdraw();
-    if generation.importlib.load().is_some() || generation.main.get().is_some() || !generation.life.is_empty() {
+    if generation.was_used() || !generation.life.is_empty() {
         registrations::end_subscriptions(generation, deadline, vm);
         owner::enter(Owner::Space(Arc::clone(generation)), || registrations::end_thread_pools(generation, vm));
         let (staying, interrupted) = wait(generation, deadline, vm);
@@ -277,7 +277,7 @@ pub(crate) fn reclaim(
 ) {
     let mut remains = Remains::default();
     for generation in ended {
-        if generation.importlib_was_made() || generation.main.get().is_some() || !generation.life.is_empty() {
+        if generation.was_used() || !generation.life.is_empty() {
             remains.generations.push(generation);
         } else {
             // Only dict operations, which cannot fail for lack of anything but memory.

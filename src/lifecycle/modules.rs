@@ -13,13 +13,8 @@ use rustpython_vm::{
 use super::{census::Extent, collect, paths, report::Held, scope::Scope};
 use crate::{
     event::EventKind,
-    import::{
-        find,
-        generation::Generation,
-        level,
-        locks::{self, Acquired, LockKey},
-        policy, project,
-    },
+    import::{find, generation::Generation, level, policy, project},
+    vm::native::copy_dict,
 };
 
 /// What can be done to a module, and which flag speaks about it.
@@ -235,7 +230,11 @@ pub(crate) fn unload(
     let modules = generation.modules(vm)?;
     for subject in &subjects {
         let name = subject.name.to_string_lossy().into_owned();
-        modules.del_item(&*subject.name, vm)?;
+        match modules.del_item(&*subject.name, vm) {
+            // Another thread unloads it, too.
+            Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => {}
+            result => result?,
+        }
         if let Some((package, child)) = name.rsplit_once('.')
             && let Some(package) = generation.loaded(&vm.ctx.new_str(package), vm)?
             && let Ok(Some(attribute)) = vm.get_attribute_opt(&package, &vm.ctx.new_str(child))
@@ -262,11 +261,11 @@ pub(crate) fn unload(
     Ok(report)
 }
 
-/// Imports the module a second time, with the submodules that are loaded, and leaves the first copy where it is: the
-/// second is in nobody's `sys.modules`.
+/// Imports the module a second time, with the submodules that are loaded. The first copy stays where it is, for all
+/// threads: the second is in the `sys.modules` that the running thread has meanwhile, and afterwards in nobody's.
 ///
 /// # Errors
-/// As [`reload`]; what the code raised. The first copy is in place in any case.
+/// As [`reload`]; what the code raised.
 pub(crate) fn reimport(
     generation: &Arc<Generation>,
     target: &PyObjectRef,
@@ -276,56 +275,24 @@ pub(crate) fn reimport(
     let first = subject(generation, target, Operation::Reimport, force, vm)?;
     let text = first.name.to_string_lossy().into_owned();
     let mut names = submodules(generation, &text, vm)?;
+    // A module taken from the parent stays the parent's.
+    names.retain(|name| generation.table.taken_from(&name.to_string_lossy()).is_none());
     for name in &names {
-        if generation.table.taken_from(&name.to_string_lossy()).is_none() {
-            subject(generation, &name.clone().into(), Operation::Reimport, force, vm)?;
-        }
+        subject(generation, &name.clone().into(), Operation::Reimport, force, vm)?;
     }
-    names.insert(0, first.name.clone());
-    // Other threads that import the module meanwhile wait for its lock.
-    let _lock = match locks::acquire(LockKey::new(generation.serial, &text), vm)? {
-        Acquired::Lock(guard) => guard,
-        Acquired::Deadlock => {
-            let message = format!("cannot reimport {text:?}: another thread is importing it and waits for this one");
-            return Err(vm.new_import_error(message, first.name));
-        }
-    };
-    let modules = generation.modules(vm)?;
-    let parent = match text.rsplit_once('.') {
-        Some((package, child)) => {
-            generation.loaded(&vm.ctx.new_str(package), vm)?.map(|package| (package, vm.ctx.new_str(child)))
-        }
-        None => None,
-    };
-    let mut set_aside = Vec::new();
+    names.insert(0, first.name);
+    // From here on, `sys.modules` is looked up for the running thread.
+    super::reload::separate(generation, vm)?;
+    let state = copy_dict(&generation.import_state(), vm);
+    let modules = vm.ctx.types.dict_type.as_object().call((generation.modules(vm)?,), vm)?;
     for name in &names {
-        if let Some(module) = generation.loaded(name, vm)? {
-            modules.del_item(&**name, vm)?;
-            set_aside.push((name.clone(), module));
-        }
+        modules.del_item(&**name, vm)?;
     }
-    let records: Vec<_> = names.iter().map(|name| (name, generation.table.get(&name.to_string_lossy()))).collect();
-    let result = names
+    state.set_item("modules", modules, vm)?;
+    let _aside = generation.asides.enter(state, Some(&text));
+    let copies = names
         .iter()
         .map(|name| level::import_module(generation, &name.to_string_lossy(), vm))
-        .collect::<PyResult<Vec<_>>>();
-    // Whatever came of it, the first copy is put back, and what the second one loaded goes out of sight.
-    for name in submodules(generation, &text, vm)?.iter().chain([&first.name]) {
-        if generation.loaded(name, vm)?.is_some() {
-            modules.del_item(&**name, vm)?;
-        }
-    }
-    for (name, module) in set_aside {
-        modules.set_item(&*name, module, vm)?;
-    }
-    for (name, record) in records {
-        if let Some(record) = record {
-            generation.table.restore(&name.to_string_lossy(), record);
-        }
-    }
-    if let Some((package, child)) = parent {
-        // A package that refuses attributes did not have this one either.
-        let _ = package.set_attr(&child, first.module, vm);
-    }
-    result?.into_iter().next().ok_or_else(|| vm.new_system_error("nothing was imported"))
+        .collect::<PyResult<Vec<_>>>()?;
+    copies.into_iter().next().ok_or_else(|| vm.new_system_error("nothing was imported"))
 }

@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyFunction, PyList, PyModule, PyStr, PyTuple, PyType},
+    frame::FrameObject,
 };
 
 use super::{
@@ -25,7 +26,7 @@ use crate::{
     },
     vm::{
         edges,
-        heap::{ClassCache, Stopped, address},
+        heap::{ClassCache, Stopped, StoppedFrame, address},
         hidden,
     },
 };
@@ -239,7 +240,7 @@ fn describe(object: &PyObjectRef, vm: &VirtualMachine) -> (String, String) {
         qualified(object)
     } else if object.downcast_ref::<PyModule>().is_some() {
         text(object, "__name__").map(|name| format!("module {name}"))
-    } else if let Some(dict) = object.downcast_ref::<PyDict>() {
+    } else if let Some(dict) = object.downcast_ref_if_exact::<PyDict>(vm) {
         let name = dict.get_item_opt("__name__", vm).ok().flatten();
         name.and_then(|name| name.downcast_ref::<PyStr>().map(|name| format!("{}.__dict__", name.to_string_lossy())))
     } else if let Some(frame) = edges::frame_of(object) {
@@ -285,16 +286,7 @@ fn roots(vm: &VirtualMachine) -> PyResult<Vec<Root>> {
         }
     }
     // Frames before the interpreter's own modules: a running call says more than a cache.
-    let frames = owner::enter(Owner::Hidden, || hidden::sys_dict(vm).get_item("_current_frames", vm)?.call((), vm))?;
-    for (ident, frame) in frames.downcast::<PyDict>().into_iter().flatten() {
-        let name = thread_name(ident.try_to_value(vm)?, vm);
-        let mut next = Some(frame);
-        while let Some(frame) = next.filter(|frame| !vm.is_none(frame)) {
-            let code = frame.get_attr("f_code", vm)?.get_attr("co_name", vm)?.str(vm)?;
-            next = frame.get_attr("f_back", vm).ok();
-            roots.push(Root { label: format!("thread {name}: frame {}", code.to_string_lossy()), object: frame });
-        }
-    }
+    roots.extend(frames(vm)?);
     for (what, objects) in registries(vm) {
         roots.extend(objects.into_iter().map(|object| Root { label: format!("interpreter: {what}"), object }));
     }
@@ -304,6 +296,65 @@ fn roots(vm: &VirtualMachine) -> PyResult<Vec<Root>> {
         }
     }
     Ok(roots)
+}
+
+/// What runs, on all threads.
+fn frames(vm: &VirtualMachine) -> PyResult<Vec<Root>> {
+    let mut roots = Vec::new();
+    let own = rustpython_vm::stdlib::_thread::get_ident();
+    let frames = owner::enter(Owner::Hidden, || hidden::sys_dict(vm).get_item("_current_frames", vm)?.call((), vm))?;
+    for (ident, frame) in frames.downcast::<PyDict>().into_iter().flatten() {
+        let ident: u64 = ident.try_to_value(vm)?;
+        let name = thread_name(ident, vm);
+        let mut next = Some(frame);
+        while let Some(frame) = next.filter(|frame| !vm.is_none(frame)) {
+            let code = frame.get_attr("f_code", vm)?.get_attr("co_name", vm)?.str(vm)?;
+            let label = format!("thread {name}: frame {}", code.to_string_lossy());
+            // Of another thread, a copy can be asked; what goes on meanwhile cannot, nor for its caller (see `stacks` in
+            // `registrations`).
+            let is_still = ident == own
+                || frame.downcast_ref::<FrameObject>().is_some_and(|frame| frame.previous_iframe().is_null());
+            next = None;
+            if is_still {
+                // The frame object of a function that runs on the thread's own stack does not lead to its variables.
+                for (variable, value) in locals(&frame, vm).unwrap_or_default() {
+                    roots.push(Root { label: format!("{label} local {variable}"), object: value });
+                }
+                next = frame.get_attr("f_back", vm).ok();
+            }
+            roots.push(Root { label, object: frame });
+        }
+    }
+    // The others, as far as they can be read while nothing moves.
+    let running: Vec<(u64, PyObjectRef)> = {
+        let world = Stopped::new(vm);
+        let of_others = world.stacks().into_iter().filter(|(ident, _)| *ident != own);
+        let functions = |(ident, frames): (u64, Vec<StoppedFrame<'_>>)| {
+            let functions = frames.iter().filter_map(|frame| frame.function()).map(ToOwned::to_owned);
+            functions.map(|function| (ident, function)).collect::<Vec<_>>()
+        };
+        of_others.flat_map(functions).collect()
+    };
+    for (ident, function) in running {
+        let code = function.get_attr("__name__", vm)?.str(vm)?;
+        let label = format!("thread {}: frame {}", thread_name(ident, vm), code.to_string_lossy());
+        roots.push(Root { label, object: function });
+    }
+    Ok(roots)
+}
+
+/// The variables of a running function.
+fn locals(frame: &PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<(String, PyObjectRef)>> {
+    let locals = frame.get_attr("f_locals", vm)?;
+    if locals.is(&frame.get_attr("f_globals", vm)?) {
+        return Ok(Vec::new());
+    }
+    let items: Vec<PyObjectRef> = vm.call_method(&locals, "items", ())?.try_to_value(vm)?;
+    let pairs = items.iter().filter_map(|item| match item.downcast_ref::<PyTuple>()?.as_slice() {
+        [name, value] => Some((name.downcast_ref::<PyStr>()?.to_string_lossy().into_owned(), value.clone())),
+        _ => None,
+    });
+    Ok(pairs.collect())
 }
 
 /// What native code was given and keeps.

@@ -97,13 +97,12 @@ fn run(
     let Some(root) = Shared::of(vm).and_then(|shared| shared.root.get()?.current()) else { return Ok(()) };
     let generation = generations.first().unwrap_or(&root);
     let dict = globals(generations, classes, vm)?;
-    owner::enter(Owner::Hidden, || {
+    let result = owner::enter(Owner::Hidden, || {
         boot::run(generation, PURGE, "<frozen modspace.purge>", &dict, vm)?;
-        dict.get_item(function, vm)?.call(args, vm)?;
-        PyResult::Ok(())
-    })?;
+        dict.get_item(function, vm)?.call(args, vm)
+    });
     dict.clear();
-    Ok(())
+    result.map(drop)
 }
 
 fn held(probe: PyRef<Probe>, object: PyObjectRef, vm: &VirtualMachine) -> bool {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyModule},
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyDictRef, PyModule},
     function::PyMethodDef,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn end_thread_pools(generation: &Arc<Generation>, vm: &VirtualMachine
     if !matches!(generation.loaded(&vm.ctx.new_str("threading"), vm), Ok(Some(_))) {
         return;
     }
-    if let Err(error) = ask(generation, "end_thread_pools", &[], vm) {
+    if let Err(error) = ask(generation, "end_thread_pools", Vec::new(), vm) {
         let message = "Exception ignored in thread pool shutdown".to_owned();
         visible::unraisable(generation, error, message, vm.ctx.none(), vm);
     }
@@ -60,15 +60,15 @@ pub(crate) fn end_subscriptions(generation: &Generation, deadline: Option<Instan
 
 const HELPER: &str = include_str!("../../spaces/boot/threads.py");
 
-/// Calls a function of `spaces/boot/threads.py` with identifiers of threads and the space's own `threading`.
-fn ask(generation: &Arc<Generation>, function: &str, idents: &[u64], vm: &VirtualMachine) -> PyResult {
-    let dict = probe::globals(std::slice::from_ref(generation), &[], vm)?;
-    boot::run(generation, HELPER, "<frozen modspace.threads>", &dict, vm)?;
+/// Calls a function of `spaces/boot/threads.py` with what it is about and the space's own `threading`.
+fn ask(generation: &Arc<Generation>, function: &str, about: Vec<PyObjectRef>, vm: &VirtualMachine) -> PyResult {
     let own = generation.loaded(&vm.ctx.new_str("threading"), vm)?.filter(|_| {
         !project::is_projected(generation, "threading", vm) && generation.table.taken_from("threading").is_none()
     });
-    let idents = vm.ctx.new_list(idents.iter().map(|ident| vm.ctx.new_int(*ident).into()).collect());
-    let answer = dict.get_item(function, vm)?.call((idents, own.unwrap_or_else(|| vm.ctx.none())), vm);
+    let about = vm.ctx.new_list(about);
+    let dict = probe::globals(std::slice::from_ref(generation), &[], vm)?;
+    let answer = boot::run(generation, HELPER, "<frozen modspace.threads>", &dict, vm)
+        .and_then(|()| dict.get_item(function, vm)?.call((about, own.unwrap_or_else(|| vm.ctx.none())), vm));
     dict.clear();
     answer
 }
@@ -80,7 +80,8 @@ fn started(generation: &Generation) -> Vec<u64> {
 
 /// The identifiers of the running daemon threads that the space started.
 pub(crate) fn daemon_threads(generation: &Arc<Generation>, vm: &VirtualMachine) -> Vec<u64> {
-    let daemons = ask(generation, "daemons", &started(generation), vm);
+    let started = started(generation).into_iter().map(|ident| vm.ctx.new_int(ident).into()).collect();
+    let daemons = ask(generation, "daemons", started, vm);
     daemons.and_then(|daemons| daemons.try_to_value(vm)).unwrap_or_default()
 }
 
@@ -95,7 +96,16 @@ pub(crate) fn describe_threads(
     idents.sort_unstable();
     idents.dedup();
     let describe = || -> PyResult<Vec<StayingThread>> {
-        let rows: Vec<PyObjectRef> = ask(generation, "describe", &idents, vm)?.try_to_value(vm)?;
+        let stacks = idents.iter().zip(stacks(&idents, vm)).map(|(ident, stack)| {
+            let frames = stack.into_iter().map(|(code, line)| {
+                let line = vm.ctx.new_int(line).into();
+                vm.ctx
+                    .new_tuple(vec![code.source_path().to_owned().into(), line, code.obj_name.to_owned().into()])
+                    .into()
+            });
+            vm.ctx.new_tuple(vec![vm.ctx.new_int(*ident).into(), vm.ctx.new_list(frames.collect()).into()]).into()
+        });
+        let rows: Vec<PyObjectRef> = ask(generation, "describe", stacks.collect(), vm)?.try_to_value(vm)?;
         let row = |row: PyObjectRef| -> PyResult<StayingThread> {
             Ok(StayingThread {
                 ident: row.get_item(&0usize, vm)?.try_to_value(vm)?,
@@ -109,6 +119,30 @@ pub(crate) fn describe_threads(
         let unnamed = |ident: &u64| StayingThread { ident: *ident, name: ident.to_string(), stack: String::new() };
         idents.iter().map(unnamed).collect()
     })
+}
+
+/// The identifiers of the threads that the space started, that still run, and that keep a program from ending.
+pub(crate) fn waited_for(generation: &Arc<Generation>, vm: &VirtualMachine) -> Vec<u64> {
+    let mut threads = started(generation);
+    if !threads.is_empty() {
+        let daemons = daemon_threads(generation, vm);
+        threads.retain(|thread| !daemons.contains(thread));
+    }
+    threads
+}
+
+/// The code and line of each frame of these threads, the outermost first.
+///
+/// Not by `sys._current_frames()`: RustPython follows a frame of a running thread to its caller without stopping it first,
+/// which may be gone by then. (Upstream should read `previous` after it stopped the world in `FrameObject::f_back`.)
+fn stacks(idents: &[u64], vm: &VirtualMachine) -> Vec<Vec<(PyRef<PyCode>, usize)>> {
+    let world = Stopped::new(vm);
+    let stacks = world.stacks();
+    let stack_of = |ident: &u64| {
+        let frames = stacks.iter().find(|(thread, _)| thread == ident).map(|(_, frames)| frames.iter().rev());
+        frames.into_iter().flatten().map(|frame| (frame.code().to_owned(), frame.line())).collect()
+    };
+    idents.iter().map(stack_of).collect()
 }
 
 /// Whether the running thread is the one that handles signals.

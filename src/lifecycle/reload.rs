@@ -7,8 +7,8 @@ use std::{
 };
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyModule, PyStr},
+    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyList, PyModule, PyStr},
 };
 
 use super::{
@@ -25,12 +25,12 @@ use crate::{
         key::SpaceKey,
         level,
         locks::{self, Acquired, LockKey},
-        project,
     },
     space::{Space, create::Failure, run},
     sysview::visible,
     vm::{
         heap::{ClassCache, Stopped},
+        native::copy_dict,
         panic,
     },
 };
@@ -122,7 +122,9 @@ pub(crate) fn reload(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
         return Err(Error::Closed { name: node.name.clone() }.into());
     }
     drop(in_place);
-    new.asked.lock().clone_from(&old.asked.lock());
+    // In front of what was asked of the new one by now.
+    let later = std::mem::replace(&mut *new.asked.lock(), old.asked.lock().clone());
+    new.add_asked(later);
     new.tell(EventKind::Reloaded, None, || None);
     tracing::debug!(space = node.name, generation = new.number, "reloaded");
     shared.draining.lock().push(old);
@@ -174,6 +176,7 @@ fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation
         (builtins, builtins_dict),
     );
     let scope = Scope::new(vec![Arc::clone(old)], &[], vm);
+    carry_builtins(old, &new, &scope, vm)?;
     let state = vm.ctx.new_dict();
     let modules = vm.ctx.new_dict();
     modules.set_item("sys", new.sys.clone().into(), vm)?;
@@ -186,15 +189,15 @@ fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation
     let first = separate(old, vm)?;
     new.publish();
     let main = old.main.get().cloned();
-    let before = main.as_ref().map(|main| crate::vm::native::copy_dict(&main.dict(), vm));
+    let before = main.as_ref().map(|main| copy_dict(&main.dict(), vm));
     if let Some(main) = &main {
         let _ = new.main.set(main.clone());
         new.modules(vm)?.set_item("__main__", main.clone().into(), vm)?;
     }
+    let system = Kept::of(&old.sys_dict, vm);
     // The new import system sets what is not set.
-    let described = ["__spec__", "__loader__"].map(|name| (name, old.sys_dict.get_item_opt(name, vm)));
-    for (name, _) in &described {
-        old.sys_dict.set_item(*name, vm.ctx.none(), vm)?;
+    for name in ["__spec__", "__loader__"] {
+        old.sys_dict.set_item(name, vm.ctx.none(), vm)?;
     }
     let result = configure(old, &new, &scope, vm)
         .and_then(|()| ask(old, &new, main.as_ref().map(|main| main.dict()), &scope, vm))
@@ -207,12 +210,10 @@ fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation
         Ok(names) => return Ok((new, names)),
         Err(error) => error,
     };
+    rustpython_vm::import::remove_importlib_frames(vm, &error);
     old.tell(EventKind::Failed, None, || Some(format!("reload: {}", error.class().name())));
     let undo = || -> PyResult<()> {
-        visible::bind_sys(&old.key, &old.sys_dict, vm)?;
-        for (name, value) in described {
-            old.sys_dict.set_item(name, value?.unwrap_or_else(|| vm.ctx.none()), vm)?;
-        }
+        system.restore(&old.sys_dict, vm)?;
         if let (Some(main), Some(before)) = (&main, &before) {
             restore(&main.dict(), before, vm)?;
         }
@@ -233,7 +234,7 @@ fn abandon(shared: &Arc<Shared>, new: Arc<Generation>, vm: &VirtualMachine) {
 }
 
 /// Gives the old generation an import state of its own, if it is the space's first; returns whether it is.
-fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<bool> {
+pub(super) fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<bool> {
     // Not while its import system is being made.
     let _lock = locks::acquire(LockKey::new(old.serial, "_frozen_importlib"), vm)?;
     if !old.import_state().is(&old.sys_dict) {
@@ -258,9 +259,10 @@ fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &Vir
     }
     // `values` keeps everything: nothing is freed while the world is stopped.
     let world = Stopped::new(vm);
-    old.set_import_state(to);
-    for (name, _) in &values {
-        from.del_item(*name, vm)?;
+    if old.set_import_state(to) {
+        for (name, _) in &values {
+            from.del_item(*name, vm)?;
+        }
     }
     drop(world);
     Ok(())
@@ -272,9 +274,7 @@ fn stand_ins(old: &Generation, scope: &Scope, vm: &VirtualMachine) -> PyResult<V
     let mut kept = Vec::new();
     for (name, module) in modules {
         let Some(text) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
-        let known =
-            old.has_loaded(text) || old.table.taken_from(text).is_some() || project::is_projected(old, text, vm);
-        if !known && !super::paths::belongs(scope, &module, vm) {
+        if old.is_stand_in(text, &module, vm) && !super::paths::belongs(scope, &module, vm) {
             kept.push((name, module));
         }
     }
@@ -283,15 +283,16 @@ fn stand_ins(old: &Generation, scope: &Scope, vm: &VirtualMachine) -> PyResult<V
 
 /// Carries over the finders and path hooks that somebody added.
 fn configure(old: &Arc<Generation>, new: &Arc<Generation>, scope: &Scope, vm: &VirtualMachine) -> PyResult<()> {
-    if !old.importlib_was_made() {
+    if !old.boot_began.load(std::sync::atomic::Ordering::Acquire) {
         return Ok(());
     }
     crate::import::boot::importlib(new, vm)?;
     for name in ["meta_path", "path_hooks"] {
-        let items = |generation: &Generation| -> PyResult<Vec<PyObjectRef>> {
-            generation.import_state().get_item(name, vm)?.try_to_value(vm)
+        let items = |generation: &Generation| -> PyResult<Option<Vec<PyObjectRef>>> {
+            generation.import_state().get_item_opt(name, vm)?.map(|items| items.try_to_value(vm)).transpose()
         };
-        let (before, own) = (items(old)?, items(new)?);
+        // Another thread may be making the old one's import system.
+        let (Some(before), Some(own)) = (items(old)?, items(new)?) else { continue };
         let foreign = |item: &PyObjectRef| {
             !super::paths::belongs(scope, item, vm)
                 && !super::paths::leads_into(scope, item, &Stopped::new(vm), &mut ClassCache::default(), vm)
@@ -322,7 +323,9 @@ fn ask(
     if let Some(main) = main.filter(|_| runs) {
         // What the old program defined goes; what it was given stays.
         for (name, value) in main.clone() {
-            if super::paths::belongs(scope, &value, vm) {
+            let defined = name.downcast_ref::<PyStr>().and_then(|name| name.to_str());
+            let is_defined = defined.is_some_and(|name| old.defined.lock().contains(name));
+            if is_defined || super::paths::belongs(scope, &value, vm) {
                 main.del_item(&*name, vm)?;
             }
         }
@@ -415,7 +418,48 @@ fn rebind(
     Ok(Names { main: Some(main), changes, _before: Some(before) })
 }
 
-/// Gives `__main__` back what it had.
+/// What is in a `sys` dict, and in the lists there. Restored, it undoes what a generation that failed did to `sys`; what
+/// other threads did there meanwhile is undone with it, for it cannot be told apart.
+struct Kept {
+    dict: PyDictRef,
+    lists: Vec<(PyRef<PyList>, Vec<PyObjectRef>)>,
+}
+
+impl Kept {
+    fn of(dict: &PyDictRef, vm: &VirtualMachine) -> Self {
+        let dict = copy_dict(dict, vm);
+        let lists = dict.clone().into_iter().filter_map(|(_, value)| value.downcast::<PyList>().ok());
+        let lists = lists.map(|list| (list.clone(), list.borrow_vec().to_vec())).collect();
+        Self { dict, lists }
+    }
+
+    fn restore(self, dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+        restore(dict, &self.dict, vm)?;
+        for (list, items) in self.lists {
+            let replaced = std::mem::replace(&mut *list.borrow_vec_mut(), items);
+            drop(replaced);
+        }
+        Ok(())
+    }
+}
+
+/// Gives the new generation's builtins what somebody put into the old one's, but for what is the old one's own.
+fn carry_builtins(old: &Generation, new: &Generation, scope: &Scope, vm: &VirtualMachine) -> PyResult<()> {
+    let interpreter = vm.builtins.dict();
+    for (name, value) in old.builtins_dict.clone() {
+        let is_new = interpreter.get_item_opt(&*name, vm)?.is_none_or(|theirs| !theirs.is(&value));
+        let bound_to = |value: &PyObjectRef| vm.get_attribute_opt(value, "__self__").ok().flatten();
+        let is_own = || bound_to(&value).is_some_and(|this| this.is(&old.builtins));
+        let is_described =
+            || matches!(name.str(vm).as_ref().map(|name| name.as_bytes()), Ok(b"__spec__" | b"__loader__"));
+        if is_new && !is_own() && !is_described() && !super::paths::belongs(scope, &value, vm) {
+            new.builtins_dict.set_item(&*name, value, vm)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a dict, that of `__main__` say, back what it had.
 fn restore(main: &PyDictRef, before: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     for (name, _) in main.clone() {
         if !before.contains_key(&*name, vm) {

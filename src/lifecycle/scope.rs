@@ -108,6 +108,9 @@ impl Scope {
             let Some(modules) = modules.downcast_ref::<PyDict>() else { continue };
             for (name, module) in modules {
                 let Some(name) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
+                if generation.is_stand_in(name, &module, vm) {
+                    continue;
+                }
                 if let Some(module) = module.downcast_ref::<PyModule>()
                     && (generation.has_loaded(name) || project::is_projected(generation, name, vm))
                 {
@@ -255,6 +258,10 @@ impl Scope {
     }
 
     fn of_globals(&self, dict: &Py<PyDict>, vm: &VirtualMachine) -> Belongs {
+        // Another class may have a `__missing__`, which is not to be called.
+        if !dict.class().is(vm.ctx.types.dict_type) {
+            return Belongs::Unknown;
+        }
         match dict.get_item_opt(identifier!(vm, __builtins__), vm) {
             Ok(Some(builtins)) => match builtins.downcast_ref::<PyModule>() {
                 Some(module) => self.of_builtins(Some(module.dict().as_object())),

@@ -23,6 +23,7 @@ use crate::{
         generation::{Generation, Mark},
         key,
     },
+    sysview::visible,
     vm::{
         heap::Stopped,
         native::{bind, def},
@@ -44,7 +45,11 @@ pub(crate) fn bury(generations: &[Arc<Generation>], classes: &[Mark], vm: &Virtu
         if let Ok(Some(close)) = vm.get_attribute_opt(suspended, "close")
             && let Err(error) = close.call((), vm)
         {
-            vm.run_unraisable(error, Some("Exception ignored in the end of a generator".to_owned()), suspended.clone());
+            let message = "Exception ignored in the end of a generator".to_owned();
+            match scope.generation_of(suspended, vm) {
+                Some(generation) => visible::unraisable(generation, error, message, suspended.clone(), vm),
+                None => vm.run_unraisable(error, Some(message), suspended.clone()),
+            }
         }
     }
     let mut replaced = Vec::new();
@@ -143,11 +148,8 @@ fn bury_class(class: &Py<PyType>, space: &str, vm: &VirtualMachine) -> PyResult<
     // As `type.__setattr__` does it: a metaclass's own may be the space's.
     let set = vm.ctx.types.type_type.as_object().get_attr("__setattr__", vm)?;
     for (key, value) in body {
-        let kind = value.class().name().to_string();
-        let stays = matches!(
-            &*kind,
-            "function" | "classmethod" | "staticmethod" | "property" | "member_descriptor" | "getset_descriptor"
-        ) || key.str(vm)?.as_bytes().starts_with(b"__");
+        let is_descriptor = value.class().heaptype_ext.is_none() && value.class().slots.descr_get.load().is_some();
+        let stays = is_descriptor || key.str(vm)?.as_bytes().starts_with(b"__");
         if !stays {
             body.del_item(&*key, vm)?;
         }

@@ -156,6 +156,10 @@ pub(crate) mod modspace {
     #[pyfunction]
     fn space_of(object: PyObjectRef, vm: &VirtualMachine) -> PyResult {
         let shared = pyapi::shared(vm)?;
+        // A closed space has no other handle than those that are there.
+        if object.downcast_ref::<module_space::ModuleSpace>().is_some() {
+            return Ok(object);
+        }
         Ok(match finder::space_of(&shared, &object, vm)? {
             Some(node) => pyapi::handle(&shared, &node, vm),
             None => vm.ctx.none(),

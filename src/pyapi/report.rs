@@ -131,7 +131,7 @@ impl UnloadReport {
     /// What is still held of them, shortest path first.
     #[pygetset]
     fn held(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
-        zelf.0.held.iter().map(|held| Held(held.clone()).into_ref(&vm.ctx).into()).collect()
+        held(&zelf.0.held, vm)
     }
 
     /// Whether nothing is left of them.
@@ -150,6 +150,10 @@ impl Representable for UnloadReport {
     fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
         Ok(format!("<UnloadReport of {}: {} held>", zelf.0.modules.join(", "), zelf.0.held.len()))
     }
+}
+
+fn held(held: &[lifecycle::Held], vm: &VirtualMachine) -> Vec<PyObjectRef> {
+    held.iter().map(|held| Held(held.clone()).into_ref(&vm.ctx).into()).collect()
 }
 
 fn names(names: &[String], vm: &VirtualMachine) -> Vec<PyObjectRef> {
@@ -283,7 +287,7 @@ impl DiscardReport {
     /// What something outside still holds, shortest path first.
     #[pygetset]
     fn held(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
-        zelf.0.held.iter().map(|held| Held(held.clone()).into_ref(&vm.ctx).into()).collect()
+        held(&zelf.0.held, vm)
     }
 
     /// Whether nothing is left of the space.

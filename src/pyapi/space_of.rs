@@ -7,7 +7,6 @@ use rustpython_vm::{
     builtins::{PyFunction, PyModule, PyStr, PyStrRef, PyType},
 };
 
-use super::ModuleSpace;
 use crate::import::{
     generation::{Generation, Node, Shared},
     project,
@@ -18,9 +17,6 @@ const LEADS: [&str; 6] = ["__func__", "__wrapped__", "gi_frame", "cr_frame", "ag
 
 /// The space of `object`; `None` for native and platform objects, which belong to no space.
 pub(crate) fn space_of(shared: &Arc<Shared>, object: &PyObject, vm: &VirtualMachine) -> PyResult<Option<Arc<Node>>> {
-    if let Some(space) = object.downcast_ref::<ModuleSpace>() {
-        return Ok(space.node.get().cloned());
-    }
     if let Some(module) = object.downcast_ref::<PyModule>() {
         return of_module(shared, object, module, vm);
     }

@@ -1,6 +1,6 @@
 //! Running programs as a space's `__main__`: what `python SCRIPT`, `-m`, `-c` and `-` do.
 
-use std::{ffi::OsStr, path::Path, sync::Arc};
+use std::{collections::HashSet, ffi::OsStr, path::Path, sync::Arc};
 
 use rustpython_vm::{
     PyObjectRef, PyResult, VirtualMachine,
@@ -23,9 +23,21 @@ fn prepend_path(generation: &Generation, entry: PyObjectRef, vm: &VirtualMachine
     vm.call_method(&path, "insert", (0, entry)).map(drop)
 }
 
-/// Executes `code` over `__main__`.
-fn execute(code: rustpython_vm::PyRef<PyCode>, main: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
-    vm.run_code_obj(code, Scope::new(Some(ArgMapping::from_dict_exact(main.clone())), main.clone())).map(drop)
+/// Executes `code` over `__main__`, and notes which names it defines there.
+fn execute(
+    generation: &Generation,
+    code: rustpython_vm::PyRef<PyCode>,
+    main: &PyDictRef,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let names = || -> HashSet<String> {
+        let names = main.clone().into_iter().filter_map(|(name, _)| name.downcast::<PyStr>().ok());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    };
+    let before = names();
+    let result = vm.run_code_obj(code, Scope::new(Some(ArgMapping::from_dict_exact(main.clone())), main.clone()));
+    generation.defined.lock().extend(names().difference(&before).cloned());
+    result.map(drop)
 }
 
 /// Runs the script `path`, or the `__main__` of the directory or zip file `path`.
@@ -72,7 +84,7 @@ pub(crate) fn path(generation: &Arc<Generation>, path: &OsStr, args: Vec<String>
         compile(generation, vm.ctx.new_bytes(source).into(), file.into(), vm)?
     };
     let code = code.downcast::<PyCode>().map_err(|_| vm.new_type_error("the program is no code object"))?;
-    execute(code, &main, vm)
+    execute(generation, code, &main, vm)
 }
 
 /// An I/O error's text without the number that `std` appends.
@@ -130,7 +142,7 @@ fn run_main_of(generation: &Arc<Generation>, name: &str, reported: bool, vm: &Vi
     }
     main.set_item("__spec__", spec.clone(), vm)?;
     let code = code.clone().downcast::<PyCode>().map_err(|_| vm.new_type_error("the module is no code object"))?;
-    execute(code, &main, vm)
+    execute(generation, code, &main, vm)
 }
 
 /// Runs `source` as `python -c` does.
@@ -163,7 +175,7 @@ fn run_source(generation: &Arc<Generation>, source: PyObjectRef, file: &str, vm:
     main.set_item("__loader__", importlib.get("BuiltinImporter", vm)?, vm)?;
     let code = compile(generation, source, vm.ctx.new_str(file).into(), vm)?;
     let code = code.downcast::<PyCode>().map_err(|_| vm.new_type_error("the program is no code object"))?;
-    execute(code, &main, vm)
+    execute(generation, code, &main, vm)
 }
 
 /// [`path`], for the command line: a file that cannot be opened is reported as `python` reports it, with status 2.

@@ -22,7 +22,7 @@ use crate::{
     vm::{
         code, hidden,
         native::{bind, bind_in, def, function},
-        panic,
+        panic, queue,
     },
 };
 
@@ -57,6 +57,7 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
     replace("_frozen_importlib", &IMPORTLIB, vm)?;
     guard_caches(vm)?;
+    queue::install(&hidden_module("_queue", vm)?.dict(), vm)?;
     let sys = hidden::sys_dict(vm);
     let display = function(&DISPLAY_HOOK, "sys", vm);
     sys.set_item("_plain_displayhook", sys.get_item("displayhook", vm)?, vm)?;

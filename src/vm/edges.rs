@@ -5,19 +5,21 @@
 //! would be given. `spaces/policies/types.toml` says which way, class by class, for every native class of the build.
 //! (Upstream should visit these fields.)
 //!
-//! What a reader visits is owned by the object itself. Readers are called while the world is stopped: they run no Python
-//! code and wait for no lock that a thread holds for longer than an operation on a container.
+//! What a reader visits is owned by the object itself. Readers are called while the world is stopped: they call native
+//! functions only, and wait for no lock that a thread holds for longer than an operation on a container.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
-    builtins::{PyAsyncGen, PyCoroutine, PyDict, PyFrozenSet, PyGenerator, PyList, PyStr, PyTuple, PyType},
+    builtins::{PyAsyncGen, PyCoroutine, PyFrozenSet, PyGenerator, PyList, PyStr, PyTuple, PyType},
     frame::FrameObject,
     object::Traverse,
     types::PyTypeFlags,
 };
 use serde::Deserialize;
+
+use super::arguments;
 
 /// What is known of a native class.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -54,11 +56,10 @@ enum Reader {
     Own(String),
     /// The items of the list of tuples that a method returns, each time new ones.
     Items(String),
-    /// The items of `object.__reduce__()[1]`, and the arguments of a partial in front.
-    Reduce {
-        /// Whether that may import `functools`, as for a `methodcaller` with keyword arguments.
-        imports: bool,
-    },
+    /// The items of `object.__reduce__()[1]`.
+    Reduce,
+    /// What it calls a method with.
+    Arguments,
     /// The dict below the mapping proxy that a dict view makes of it.
     View,
     /// A set's elements.
@@ -78,10 +79,10 @@ impl Reader {
     fn attribute(&self) -> Option<&str> {
         match self {
             Self::Attribute(name) | Self::Items(name) | Self::Evaluator(name) => Some(name),
-            Self::Reduce { .. } => Some("__reduce__"),
+            Self::Reduce => Some("__reduce__"),
             Self::View => Some("mapping"),
             Self::Method => Some("__self__"),
-            Self::Elements | Self::Value | Self::Frame | Self::Own(_) => None,
+            Self::Arguments | Self::Elements | Self::Value | Self::Frame | Self::Own(_) => None,
         }
     }
 
@@ -90,8 +91,8 @@ impl Reader {
             Some(("evaluator", name)) => Self::Evaluator(name.to_owned()),
             Some(("own", name)) => Self::Own(name.to_owned()),
             _ => match text {
-                "__reduce__" => Self::Reduce { imports: false },
-                "__reduce__ with functools" => Self::Reduce { imports: true },
+                "__reduce__" => Self::Reduce,
+                "arguments" => Self::Arguments,
                 "view" => Self::View,
                 "elements" => Self::Elements,
                 "method" => Self::Method,
@@ -179,9 +180,6 @@ impl Bound {
                 .ok()
         };
         let call = || attribute()?.call((), vm).ok();
-        if self.reader == (Reader::Reduce { imports: true }) && !imports_at_once("functools", vm) {
-            return;
-        }
         match &self.reader {
             Reader::Attribute(_) => {
                 if let Some(value) = attribute() {
@@ -200,7 +198,8 @@ impl Bound {
                     items(&pair, visit);
                 }
             }
-            Reader::Reduce { .. } => {
+            Reader::Arguments => arguments::of(object, vm).iter().for_each(|argument| visit(argument)),
+            Reader::Reduce => {
                 let Some(reduced) = call() else { return };
                 let Some([_, arguments, ..]) = reduced.downcast_ref::<PyTuple>().map(|reduced| reduced.as_slice())
                 else {
@@ -257,17 +256,6 @@ pub(crate) fn frame_of(object: &PyObject) -> Option<PyRef<FrameObject>> {
     } else {
         object.downcast_ref::<PyAsyncGen>()?.as_coro().frame_opt()
     }
-}
-
-/// Whether an import of `name` by native code finds it loaded, and runs no Python code.
-fn imports_at_once(name: &str, vm: &VirtualMachine) -> bool {
-    let native = vm.ctx.types.builtin_function_or_method_type;
-    let import = rustpython_vm::frame::current_builtins().and_then(|builtins| builtins.get_item("__import__", vm).ok());
-    let modules = vm.sys_module.as_object().get_attr("modules", vm).ok();
-    import.is_some_and(|import| import.class().is(native))
-        && modules
-            .and_then(|modules| modules.downcast_ref_if_exact::<PyDict>(vm)?.get_item_opt(name, vm).ok()?)
-            .is_some()
 }
 
 fn value_of(evaluator: &PyObject, vm: &VirtualMachine, visit: &mut dyn FnMut(&PyObject)) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rustc_hash::FxHashMap;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
-    builtins::{PyType, PyWeak},
+    builtins::{PyCode, PyType, PyWeak},
     common::{rc::PyRc, refcount::with_deferred_drops},
     frame::InterpreterFrame,
     gc_state::gc_state,
@@ -22,8 +22,9 @@ pub(crate) fn address(object: &PyObject) -> usize {
 /// While this exists, every other thread in any interpreter stands still.
 ///
 /// That is what makes `&'world PyObject` true for everything reached from a live object: references are dropped by
-/// threads that run, no other thread runs, and whoever holds a `Stopped` runs no Python code and drops nothing that an
-/// object owns. Threads that left the interpreter for a blocking call go on, and stop when they come back; they touch no
+/// threads that run, no other thread runs, and whoever holds a `Stopped` drops nothing that an object owns. It runs no
+/// Python code but the `__eq__` of a key that derives from `str`, stands in a namespace, and has the hash of the name that
+/// is looked up there. Threads that left the interpreter for a blocking call go on, and stop when they come back; they touch no
 /// objects meanwhile.
 ///
 /// Interpreters share classes and constants, so all of them are stopped, in the order in which a collection does it, lest
@@ -50,6 +51,25 @@ pub(crate) struct StoppedFrame<'world> {
 impl<'world> StoppedFrame<'world> {
     pub(crate) fn builtins(&self) -> &'world PyObject {
         self.frame.builtins()
+    }
+
+    /// The function that runs; code at the top of a module has none.
+    pub(crate) fn function(&self) -> Option<&'world PyObject> {
+        self.frame.func_obj()
+    }
+
+    pub(crate) fn code(&self) -> &'world Py<PyCode> {
+        self.frame.code()
+    }
+
+    /// The number of the line it is at.
+    pub(crate) fn line(&self) -> usize {
+        let code = self.code();
+        let last = usize::try_from(self.frame.get_lasti()).unwrap_or(0);
+        match last.checked_sub(1).and_then(|last| code.locations.get(last)) {
+            Some(location) => location.0.line.get(),
+            None => code.first_line_number.map_or(1, |line| line.get()),
+        }
     }
 }
 

@@ -5,11 +5,13 @@
 //! | [`hidden`] | how the interpreter is made, and how its own module system is reached |
 //! | [`frames`] | how to walk the running thread's Python frames |
 //! | [`code`] | how to copy a code object that was never executed |
-//! | [`heap`], [`edges`] | the object graph, with the references that the collector does not see |
+//! | [`heap`], [`edges`], [`arguments`] | the object graph, with the references that the collector does not see |
+//! | [`queue`] | `SimpleQueue`, with items that the collector sees |
 //! | [`native`] | how to make built-in functions that carry a Rust value |
 //! | [`mod@panic`] | how to turn a Rust panic into a Python exception |
 //! | [`threads`] | which virtual machine belongs to the running thread |
 
+mod arguments;
 pub(crate) mod code;
 pub(crate) mod edges;
 pub(crate) mod frames;
@@ -17,4 +19,5 @@ pub(crate) mod heap;
 pub(crate) mod hidden;
 pub(crate) mod native;
 pub(crate) mod panic;
+pub(crate) mod queue;
 pub(crate) mod threads;

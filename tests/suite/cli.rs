@@ -112,21 +112,41 @@ fn a_reader_that_goes_away_is_no_crash() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// Runs a program, and presses Ctrl-C when it has printed a line.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_raises_keyboard_interrupt_and_ends_by_the_signal() {
-    use std::os::unix::process::ExitStatusExt;
-    let program = "import sys, time\nprint('ready', flush=True)\nwhile True: time.sleep(60)";
+fn interrupted(program: &str) -> std::process::Output {
     let mut command = modspace(["run", "-c", program]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("modspace starts");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill runs").success());
-    let output = child.wait_with_output().expect("modspace ends");
+    child.wait_with_output().expect("modspace ends")
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_raises_keyboard_interrupt_and_ends_by_the_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    let output = interrupted("import sys, time\nprint('ready', flush=True)\nwhile True: time.sleep(60)");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.ends_with("KeyboardInterrupt\n"), "{stderr}");
     assert_eq!(output.status.signal(), Some(2), "a shell must see that the program was interrupted");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_at_the_end_names_the_thread_that_hangs() {
+    let output = interrupted(
+        "\
+import atexit, threading, time
+threading.Thread(target=time.sleep, args=(3600,), name='hanging').start()
+threading.Thread(target=time.sleep, args=(3600,), name='daemon', daemon=True).start()
+threading._register_atexit(print, 'ready', flush=True)",
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("Exception ignored in threading shutdown, which waits for hanging: "), "{stderr}");
+    assert!(stderr.ends_with("KeyboardInterrupt: \n"), "{stderr}");
 }
 
 #[test]
