@@ -127,6 +127,16 @@ def purge_classes():
         delattr(owner, name)
 
 
+def forget_dead_classes():
+    """Abstract classes remember which classes were asked about, by weak references that RustPython leaves there when a
+    class is gone, and looks through at each question. (Upstream should remove them, as CPython does.)"""
+    metaclass = modules["abc"].ABCMeta
+    for module in list(modules.values()):
+        for value in list(getattr(module, "__dict__", {}).values()):
+            if isinstance(value, metaclass):
+                modules["_abc"]._reset_caches(value)
+
+
 def refresh_native_caches():
     """Native code keeps, per thread, the modules that it imported last: let these be the interpreter's."""
     import sys

@@ -17,7 +17,7 @@
 use std::collections::HashSet;
 use std::sync::{
     Arc, LazyLock, OnceLock, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) draining: Mutex<Vec<Arc<Generation>>>,
     /// Ended generations that something outside held when they were looked at last.
     pub(crate) leftovers: Mutex<Leftovers>,
+    /// How many generations in which code ran have ended.
+    pub(crate) ended: AtomicUsize,
     pub(crate) events: Events,
     /// Functions that `importlib.util` has in every space beside CPython's.
     pub(crate) util: OnceLock<&'static [PyMethodDef]>,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rustpython_vm::{
-    AsObject, PyObject, PyObjectRef, PyResult, VirtualMachine,
+    AsObject, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDict, PyModule, PyStr, PyStrRef},
 };
 
@@ -193,6 +193,14 @@ fn submodules(generation: &Generation, name: &str, vm: &VirtualMachine) -> PyRes
     Ok(names)
 }
 
+/// Takes `name` out of a `sys.modules`, if it is there.
+fn forget(modules: &PyObjectRef, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<()> {
+    match modules.del_item(name, vm) {
+        Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => Ok(()),
+        result => result,
+    }
+}
+
 /// `importlib.reload`: runs the module's code again in its namespace, with the flags looked at first.
 ///
 /// # Errors
@@ -230,11 +238,8 @@ pub(crate) fn unload(
     let modules = generation.modules(vm)?;
     for subject in &subjects {
         let name = subject.name.to_string_lossy().into_owned();
-        match modules.del_item(&*subject.name, vm) {
-            // Another thread unloads it, too.
-            Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => {}
-            result => result?,
-        }
+        // Another thread may unload it, too.
+        forget(&modules, &subject.name, vm)?;
         if let Some((package, child)) = name.rsplit_once('.')
             && let Some(package) = generation.loaded(&vm.ctx.new_str(package), vm)?
             && let Ok(Some(attribute)) = vm.get_attribute_opt(&package, &vm.ctx.new_str(child))
@@ -286,7 +291,8 @@ pub(crate) fn reimport(
     let state = copy_dict(&generation.import_state(), vm);
     let modules = vm.ctx.types.dict_type.as_object().call((generation.modules(vm)?,), vm)?;
     for name in &names {
-        modules.del_item(&**name, vm)?;
+        // `importlib.reload` takes a module out for a moment.
+        forget(&modules, name, vm)?;
     }
     state.set_item("modules", modules, vm)?;
     let _aside = generation.asides.enter(state, Some(&text));

@@ -78,6 +78,11 @@ pub(super) fn purge(generations: &[Arc<Generation>], classes: &[Mark], vm: &Virt
     run("purge", vec![vm.ctx.new_bool(is_main).into()], generations, classes, vm)
 }
 
+/// Makes abstract platform classes forget which classes they were asked about.
+pub(super) fn forget_dead_classes(vm: &VirtualMachine) -> PyResult<()> {
+    run("forget_dead_classes", Vec::new(), &[], &[], vm)
+}
+
 /// Takes the generations' variables out of the running thread's context, while their modules say which they are.
 pub(super) fn purge_context(generations: &[Arc<Generation>], vm: &VirtualMachine) -> PyResult<()> {
     let Some(context) = vm.context_stack.borrow().last().cloned() else { return Ok(()) };

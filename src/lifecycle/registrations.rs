@@ -154,6 +154,9 @@ pub(crate) fn is_main_thread(vm: &VirtualMachine) -> bool {
     main().is_ok_and(|main| main == rustpython_vm::stdlib::_thread::get_ident())
 }
 
+/// After how many ended generations abstract classes forget what they were asked about.
+const FORGET_AFTER: usize = 64;
+
 /// Takes back what the generations registered with the interpreter itself.
 pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
     for generation in generations {
@@ -184,6 +187,13 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
             }
             break;
         }
+    }
+    let is_due = generations.first().is_some_and(|generation| {
+        let ended = generation.shared.ended.fetch_add(generations.len(), Ordering::Relaxed);
+        ended / FORGET_AFTER != (ended + generations.len()) / FORGET_AFTER
+    });
+    if is_due && let Err(error) = probe::forget_dead_classes(vm) {
+        vm.run_unraisable(error, Some("while forgetting dead classes".to_owned()), vm.ctx.none());
     }
     if !generations.is_empty()
         && let Err(error) = probe::purge_context(generations, vm)

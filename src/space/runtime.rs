@@ -168,6 +168,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         code: CodeCache::default(),
         hidden: DashMap::new(),
         handles: DashMap::new(),
+        ended: std::sync::atomic::AtomicUsize::new(0),
         events: crate::event::Events::default(),
         util: std::sync::OnceLock::new(),
         auditing: std::sync::atomic::AtomicBool::new(false),

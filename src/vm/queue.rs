@@ -88,10 +88,12 @@ struct ItemArg {
 struct PutArgs {
     #[pyarg(any)]
     item: PyObjectRef,
+    #[expect(dead_code, reason = "accepted for the sake of `queue.Queue`'s signature")]
     #[pyarg(any, default = true)]
-    _block: bool,
-    #[pyarg(any, optional)]
-    _timeout: Option<PyObjectRef>,
+    block: bool,
+    #[expect(dead_code, reason = "likewise")]
+    #[pyarg(any, default)]
+    timeout: Option<PyObjectRef>,
 }
 
 #[derive(FromArgs)]

@@ -14,7 +14,8 @@ class Discarding(Watched):
         super().setUp()
         self.addCleanup(shelf.clear)
         self.beside = self.space(name="beside")
-        self.beside.exec("import json\ndef beside(x):\n    import sys\n    return json.loads(json.dumps(x)), __import__('sys') is sys")
+        self.beside.exec("import json\ndef beside(x):\n    import sys\n"
+                         "    return json.loads(json.dumps(x)), __import__('sys') is sys")
 
     def tearDown(self):
         """Whatever happened to one space: others work, and one that comes and goes leaves nothing behind."""

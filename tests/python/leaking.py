@@ -98,7 +98,8 @@ class Freed(PluginTest):
         modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names}
         raised = []
         self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
-        sys.unraisablehook = space.sys.unraisablehook = lambda report: raised.append(repr(report.exc_value))
+        space.sys.unraisablehook = lambda report: raised.append(repr(report.exc_value))
+        sys.unraisablehook = lambda report: raised.append(f"in the host: {report.exc_value!r}")
         plugin = space.import_("plugin")
         vars(plugin).update(given)
         if before:

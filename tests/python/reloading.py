@@ -66,7 +66,8 @@ class Reloading(Watched):
         for part, value in before.items():
             if isinstance(value, dict):
                 names = value.keys() | after[part].keys()
-                changed = [name for name in sorted(names) if value.get(name, "absent") != after[part].get(name, "absent")]
+                changed = [name for name in sorted(names)
+                           if value.get(name, "absent") != after[part].get(name, "absent")]
                 self.assertEqual(changed, [], part)
             self.assertEqual(after[part], value, part)
 

@@ -166,7 +166,8 @@ class Following(SpaceTest):
     def test_an_event_loop_runs_tasks_of_several_spaces(self):
         one, two = self.pair()
         for space in (one, two):
-            space.exec("import asyncio, sys\nasync def work(n):\n    for _ in range(n): await asyncio.sleep(0)\n    return sys")
+            space.exec("import asyncio, sys\nasync def work(n):\n    for _ in range(n): await asyncio.sleep(0)\n"
+                       "    return sys")
 
         async def both():
             return await asyncio.gather(one.ns["work"](3), two.ns["work"](5))

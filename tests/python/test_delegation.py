@@ -217,7 +217,8 @@ class Paths(SpaceTest):
 
 class Submodules(SpaceTest):
     def test_submodules_follow_their_package(self):
-        parent = self.space(path=[self.tree({"lib/__init__.py": "v = 1", "lib/extra.py": "v = 1", "lib/both.py": "v = 1"})])
+        parent = self.space(path=[self.tree({"lib/__init__.py": "v = 1", "lib/extra.py": "v = 1",
+                                             "lib/both.py": "v = 1"})])
         child = self.space(parent, path=[self.tree({"lib/__init__.py": "v = 2", "lib/both.py": "v = 2"})])
         self.assertEqual(parent.import_("lib.extra").v, 1)
         self.assertEqual(child.import_("lib.both").v, 2)
@@ -280,7 +281,8 @@ class Messages(SpaceTest):
         middle = self.space(top, name="middle space", path=["/no/middle"])
         low = self.space(middle, name="low space", path=["/no/low"])
         text = self.notes(low, "absent.sub")
-        places = [text.index(word) for word in ("low space", "/no/low", "middle space", "/no/middle", "top space", "/no/top")]
+        places = [text.index(word)
+                  for word in ("low space", "/no/low", "middle space", "/no/middle", "top space", "/no/top")]
         self.assertEqual(places, sorted(places))
         closed = self.space(middle, name="closed space", delegation="isolated", path=[])
         text = self.notes(closed, "absent")
@@ -339,9 +341,9 @@ class TheTree(SpaceTest):
             Pair = collections.namedtuple("Pair", "a b")
             def function(): yield
             things = {"class": Plain, "instance": Plain(), "bound method": Method().method, "class of methods": Method,
-                      "class with a foreign function": Borrowing, "enum": Colour, "member": Colour.RED, "dataclass": Data,
-                      "namedtuple": Pair, "function": function, "generator": function(), "lambda": lambda: 0,
-                      "partial": functools.partial(function)}
+                      "class with a foreign function": Borrowing, "enum": Colour, "member": Colour.RED,
+                      "dataclass": Data, "namedtuple": Pair, "function": function, "generator": function(),
+                      "lambda": lambda: 0, "partial": functools.partial(function)}
         """)
         for name, thing in space.ns["things"].items():
             with self.subTest(thing=name):

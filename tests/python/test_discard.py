@@ -1,9 +1,11 @@
 """Discarding a space runs what it wants to do at its end, refuses what cannot be, says what is wrong with its
 arguments, and may be asked for twice."""
 
+import collections
 import gc
 import io
 import sys
+import threading
 import unittest
 import weakref
 
@@ -20,12 +22,34 @@ class Callbacks(Discarding):
         order = space.ns["order"] = []
         space.exec("import atexit, sys\nfor number in range(4): atexit.register(order.append, number)\n"
                    "atexit.register(lambda: 1/0)\natexit.register(sys.exit, 3)\natexit.register(order.append, 'a')\n"
-                   "def interrupt(): raise KeyboardInterrupt\natexit.register(interrupt)\natexit.register(order.append)\n"
-                   "atexit.register(order.append, 'b')")
+                   "def interrupt(): raise KeyboardInterrupt\natexit.register(interrupt)\n"
+                   "atexit.register(order.append)\natexit.register(order.append, 'b')")
         report = space.discard()
         self.assertEqual(order, ["b", "a", 3, 2, 1, 0])
         self.assertEqual(seen[:2], ["TypeError", "KeyboardInterrupt"])
         self.assertIn("ZeroDivisionError", seen)
+        self.assertTrue(report.clean, report)
+
+    def test_finalizers_that_raise(self):
+        space, seen = self.recorded()
+        space.exec("class Bad:\n    def __del__(self): 1/0\nclass Cycle:\n    def __del__(self): {}['x']\n"
+                   "bad = [Bad() for _ in range(3)]\ncycle = Cycle()\ncycle.me = cycle")
+        report = space.discard()
+        self.assertEqual(sorted(seen), ["KeyError", "ZeroDivisionError", "ZeroDivisionError", "ZeroDivisionError"])
+        self.assertTrue(report.clean, report)
+
+    def test_weakref_callbacks_that_raise(self):
+        space, seen = self.recorded()
+        called = []
+        space.ns["called"] = called.append
+        space.exec("import weakref\nclass Target: pass\ntarget = Target()\ntarget.me = target\n"
+                   "def bad(reference): called('bad'); 1/0\ndef good(reference): called(reference() is None)\n"
+                   "references = [weakref.ref(target, function) for function in (bad, good, bad)]")
+        target = weakref.ref(space.ns["target"], lambda reference: called.append("host"))
+        report = space.discard()
+        self.assertEqual(seen, ["ZeroDivisionError"] * 2)
+        self.assertEqual(sorted(map(str, called)), ["True", "bad", "bad", "host"])
+        self.assertIsNone(target())
         self.assertTrue(report.clean, report)
 
     def test_a_hook_that_raises_itself(self):
@@ -34,7 +58,8 @@ class Callbacks(Discarding):
                 space = self.space()
                 space.sys.stderr = io.StringIO()
                 done = space.ns["done"] = []
-                space.exec(f"import atexit, sys\natexit.register(done.append, 1)\ndef bad(): raise LookupError\natexit.register(bad)\n"
+                space.exec(f"import atexit, sys\natexit.register(done.append, 1)\n"
+                           f"def bad(): raise LookupError\natexit.register(bad)\n"
                            f"class Bad:\n    def __del__(self): raise LookupError\nbad = Bad()\nbad.me = bad\n"
                            f"try: sys.unraisablehook = {hook}\nexcept Exception: del sys.unraisablehook")
                 self.assertTrue(space.discard().clean)
@@ -44,7 +69,8 @@ class Callbacks(Discarding):
         order = []
         space = self.space()
         space.ns["note"] = order.append
-        space.exec("import atexit\natexit.register(note, 'exit')\nclass Late:\n    def __del__(self): note('del')\nlate = Late()\nlate.me = late")
+        space.exec("import atexit\natexit.register(note, 'exit')\nclass Late:\n    def __del__(self): note('del')\n"
+                   "late = Late()\nlate.me = late")
         space.discard()
         self.assertEqual(order, ["exit", "del"])
 
@@ -92,14 +118,22 @@ class Callbacks(Discarding):
         space.ns["note"] = seen.append
         space.exec("import atexit\ndef load(when, name):\n    try: note((when, __import__(name).value))\n"
                    "    except Exception as error: note((when, type(error).__name__))\n"
-                   "class Thing:\n    def __del__(self): load('del', 'later')\nthing = Thing()\nthing.me = thing\natexit.register(load, 'exit', 'late')")
+                   "class Thing:\n    def __del__(self): load('del', 'later')\nthing = Thing()\nthing.me = thing\n"
+                   "atexit.register(load, 'exit', 'late')")
         space.discard()
         self.assertEqual(seen, [("exit", 1), ("del", "SpaceClosedError")])
         self.assertEqual(errors, [])
 
     def test_an_object_that_comes_to_life_again_outside(self):
-        space, errors = self.recorded({"plugin.py": "import sys\ndef answer(): return 42\nclass Phoenix:\n    def __del__(self): sys.save(self)\n"
-                                                    "    def answer(self): return answer()\nphoenix = Phoenix()\nphoenix.me = phoenix"})
+        space, errors = self.recorded({"plugin.py": """\
+            import sys
+            def answer(): return 42
+            class Phoenix:
+                def __del__(self): sys.save(self)
+                def answer(self): return answer()
+            phoenix = Phoenix()
+            phoenix.me = phoenix
+            """})
         space.sys.save = lambda phoenix: shelf.setdefault("held", phoenix)
         gone = weakref.ref(space.import_("plugin").Phoenix)
         report = space.discard()
@@ -118,8 +152,9 @@ class Callbacks(Discarding):
                 space, errors = self.recorded()
                 ended = []
                 space.ns["note"] = ended.append
-                space.exec(f"saved = []\nclass Phoenix:\n    def __del__(self):\n        note(len(saved))\n        if len(saved) < {lives}:\n"
-                           f"            saved.append(self)\n            saved.append(Phoenix())\nphoenix = Phoenix()\nphoenix.me = phoenix")
+                space.exec(f"saved = []\nclass Phoenix:\n    def __del__(self):\n        note(len(saved))\n"
+                           f"        if len(saved) < {lives}: saved.extend([self, Phoenix()])\n"
+                           f"phoenix = Phoenix()\nphoenix.me = phoenix")
                 gone = weakref.ref(space.ns["Phoenix"])
                 space.discard()
                 for _ in range(5):
@@ -128,34 +163,60 @@ class Callbacks(Discarding):
                 self.assertEqual(errors, [])
                 self.assertTrue(space.discard().clean)
 
+    #: What calls `act` at the end.
+    ENDS = {
+        "exit callback": "atexit.register(act)",
+        "finalizer": "class Thing:\n    def __del__(self): act()\nthing = Thing()\nthing.me = thing",
+        "weakref callback": "class Thing: pass\nthing = Thing()\nthing.me = thing\n"
+                            "r = weakref.ref(thing, lambda r: act())",
+    }
+
+    #: What it does, what it notes, and the error that ends it.
+    ACTS = (
+        ("gc.collect()", [], None),
+        ("space = modspace.ModuleSpace(); note(space.eval('1 + 1')); space.discard()", [2], None),
+        ("thread = threading.Thread(target=note, args=(1,)); thread.start(); thread.join()", [1], None),
+        ("print('end')", [], None),
+        ("exec('note(1)', {'note': note})", [1], None),
+        ("note(modspace.current().discard().generation)", [0], None),
+        ("sys.modules.clear(); globals().clear(); note(1)", [1], None),
+        ("modspace.current().reload()", [], "SpaceClosedError"),
+        ("act(note=len)", [], "RecursionError"),
+        ("raise SystemExit", [], "SystemExit"),
+        ("raise KeyboardInterrupt", [], "KeyboardInterrupt"),
+    )
+
     def test_finalizers_that_do_much(self):
-        acts = {
-            "collect": "import gc; gc.collect()",
-            "make a space": "import modspace; modspace.ModuleSpace().discard()",
-            "start a thread": "import threading; t = threading.Thread(target=len, args=('',)); t.start(); t.join()",
-            "print": "print('end')",
-            "exec": "exec('x = 1')",
-            "register": "import atexit; atexit.register(print)",
-            "discard": "import modspace; modspace.current().discard()",
-            "reload": "import modspace; modspace.current().reload()",
-            "recurse": "act()",
-            "clear": "import sys; sys.modules.clear(); globals().clear()",
-            "raise": "raise SystemExit",
-        }
-        imports = "import gc, modspace, threading, sys, atexit\n"
-        for name, act in acts.items():
-            for kind in ("class Thing:\n    def __del__(self): act()\nthing = Thing()\nthing.me = thing", "import atexit\natexit.register(act)",
-                         "import weakref\nclass Thing: pass\nthing = Thing()\nthing.me = thing\nr = weakref.ref(thing, lambda r: act())"):
-                with self.subTest(act=name, kind=kind):
+        for act, noted, error in self.ACTS:
+            for name, end in self.ENDS.items():
+                with self.subTest(act=act, end=name):
                     space, errors = self.recorded()
-                    space.sys.stdout = io.StringIO()
-                    space.exec(f"{imports}\ndef act():\n    {act}\n{kind}")
-                    space.discard()
+                    seen = space.ns["seen"] = []
+                    space.sys.stdout = output = io.StringIO()
+                    space.exec(f"import atexit, gc, modspace, sys, threading, weakref\n"
+                               f"def act(note=seen.append):\n    note('began')\n    {act}\n    note('ended')\n{end}")
+                    gone = weakref.ref(space.ns["act"])
+                    report = space.discard()
+                    self.assertEqual(seen, ["began", *noted, *([] if error else ["ended"])])
+                    self.assertEqual(errors, [error] if error else [])
+                    self.assertEqual(output.getvalue(), "end\n" if "print" in act else "")
                     self.assertTrue(space.closed)
+                    self.assertTrue(report.clean, report)
+                    self.assertIsNone(gone())
+
+    def test_exit_callbacks_can_be_registered_until_the_last_ran(self):
+        for name, end in self.ENDS.items():
+            with self.subTest(end=name):
+                space, errors = self.recorded()
+                seen = space.ns["seen"] = []
+                space.exec(f"import atexit, weakref\ndef act(): atexit.register(seen.append, 1)\n{end}")
+                self.assertTrue(space.discard().clean)
+                self.assertEqual((seen, errors), ([1], []) if name == "exit callback" else ([], ["SpaceClosedError"]))
 
     def test_an_exit_callback_makes_children_and_they_go_too(self):
         space, errors = self.recorded()
-        space.exec("import atexit, modspace\ndef make():\n    global child\n    child = modspace.ModuleSpace(modspace.current(), name='late child')\n"
+        space.exec("import atexit, modspace\ndef make():\n    global child\n"
+                   "    child = modspace.ModuleSpace(modspace.current(), name='late child')\n"
                    "    child.exec('import json')\natexit.register(make)")
         before = len(modspace.spaces())
         space.discard()
@@ -176,13 +237,16 @@ class Refused(Discarding):
         self.assertIn(space.name, str(caught.exception))
         self.assertFalse(space.closed)
         self.assertIn(space, modspace.spaces())
-        self.assertEqual((space.generation, dict(space.sys.modules), space.ns["mark"], space.eval("atexit._ncallbacks()")), before)
+        self.assertEqual((space.generation, dict(space.sys.modules), space.ns["mark"],
+                          space.eval("atexit._ncallbacks()")), before)
         del before
         space.exec("import json\nassert json.loads('[1]') == [1]\nimport string")
         return caught.exception
 
     def test_by_its_own_code(self):
-        space = self.library({"plugin.py": "import modspace\ndef end(**options): modspace.current().discard(**options)"}, name="plugins")
+        space = self.library({"plugin.py": "import modspace\n"
+                                           "def end(**options): modspace.current().discard(**options)"},
+                             name="plugins")
         plugin = space.import_("plugin")
         self.check(space, lambda: space.exec("import modspace\nmodspace.current().discard()"))
         for options in ({}, {"force": True}, {"timeout": 0}, {"recursive": True}):
@@ -293,10 +357,12 @@ class Arguments(Discarding):
     def test_what_makes_no_sense(self):
         space = self.space()
         for options, error, text in (
-            ({"timeout": "1"}, TypeError, "timeout"), ({"timeout": []}, TypeError, "timeout"), ({"timeout": 1j}, TypeError, "timeout"),
-            ({"timeout": -1}, ValueError, "timeout"), ({"timeout": -0.001}, ValueError, "timeout"), ({"timeout": float("nan")}, ValueError, "timeout"),
-            ({"timeout": 10**400}, (ValueError, OverflowError), ""), ({"force": "no"}, TypeError, "force"), ({"force": 1}, TypeError, "force"),
-            ({"recursive": 1}, TypeError, "recursive"), ({"recursive": "yes"}, TypeError, "recursive"), ({"forced": True}, TypeError, "forced"),
+            ({"timeout": "1"}, TypeError, "timeout"), ({"timeout": []}, TypeError, "timeout"),
+            ({"timeout": 1j}, TypeError, "timeout"), ({"timeout": -1}, ValueError, "timeout"),
+            ({"timeout": -0.001}, ValueError, "timeout"), ({"timeout": float("nan")}, ValueError, "timeout"),
+            ({"timeout": 10**400}, (ValueError, OverflowError), ""), ({"force": "no"}, TypeError, "force"),
+            ({"force": 1}, TypeError, "force"), ({"recursive": 1}, TypeError, "recursive"),
+            ({"recursive": "yes"}, TypeError, "recursive"), ({"forced": True}, TypeError, "forced"),
         ):
             with self.subTest(options=options):
                 with self.assertRaises(error) as caught:
@@ -311,13 +377,13 @@ class Arguments(Discarding):
         for timeout in (1e9, 1e12, 1e18, 1.8e19, float("inf"), 1e300, 2**63, 2**64, sys.maxsize):
             with self.subTest(timeout=timeout):
                 space = self.space()
-                space.exec("import json")
-                try:
-                    report = space.discard(timeout=timeout)
-                except (ValueError, OverflowError):
-                    self.assertFalse(space.closed)
-                else:
-                    self.assertTrue(report.clean)
+                worker = self.inside(space, daemon=True)
+                timer = threading.Timer(0.02, worker.go.set)
+                timer.start()
+                self.assertEqual(space.discard(timeout=timeout).threads, [])
+                self.assertTrue(worker.go.is_set())
+                self.assertEqual(worker.finish(), 42)
+                timer.join()
 
     def test_numbers_of_other_kinds(self):
         import decimal
@@ -355,6 +421,26 @@ class Twice(Discarding):
         self.assertIsNone(gone())
         self.assertTrue(again.clean)
 
+
+class Bystanders(Discarding):
+    """What the host has is looked at, and not touched."""
+
+    def test_dicts_with_methods_of_their_own(self):
+        seen = []
+
+        class Nosy(dict):
+            def __getitem__(self, key):
+                seen.append(key)
+                return super().__getitem__(key)
+
+            def __missing__(self, key):
+                seen.append(key)
+        default = collections.defaultdict(list, a=1)
+        for use in (lambda: space.reload(), lambda: space.discard(), lambda: space.discard(force=True)):
+            space = self.library({"plugin.py": "class Thing:\n    def f(self): pass\nthing = Thing()"})
+            shelf.update(held=space.import_("plugin").thing, nosy=Nosy(a=1), default=default)
+            use()
+            self.assertEqual((seen, dict(default)), ([], {"a": 1}))
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,6 +1,7 @@
 """Threads inside a space that is discarded are waited for or named, and threads that discard, import, collect and make
 spaces at once do not disturb each other."""
 
+import contextlib
 import gc
 import random
 import sys
@@ -76,11 +77,24 @@ class Inside(Discarding):
                     self.assertEqual((report.threads, seen), ([], [1]))
                 join_threads("own")
 
+    def test_a_host_function_that_the_space_was_entered_for(self):
+        for source in ("", "import json"):
+            with self.subTest(source):
+                space = self.space(name="plugins")
+                if source:
+                    space.exec(source)
+                worker = self.worker(lambda ready, wait: space.call(lambda: (ready(), wait())), name="guest")
+                report = space.discard(timeout=0.05)
+                self.assertEqual([thread.name for thread in report.threads], ["guest"])
+                self.assertFalse(report.clean, report)
+                worker.finish()
+
     def test_what_a_thread_that_stays_can_do(self):
         space = self.library({"loaded.py": "value = 1", "late.py": "value = 2"}, name="plugins")
         space.import_("loaded")
-        space.exec("import sys\ndef helper(): return 42\ndef work(ready, wait):\n    ready(); wait()\n    import loaded\n"
-                   "    try: import late\n    except Exception as error: caught = type(error).__name__\n"
+        space.exec("import sys\ndef helper(): return 42\ndef work(ready, wait):\n    ready(); wait()\n"
+                   "    import loaded\n    try: import late\n"
+                   "    except Exception as error: caught = type(error).__name__\n"
                    "    try: __import__('modspace').ModuleSpace(__import__('modspace').current())\n"
                    "    except Exception as error: refused = type(error).__name__\n"
                    "    return helper(), loaded.value, caught, refused, sys is __import__('sys')\n")
@@ -91,7 +105,8 @@ class Inside(Discarding):
     def test_a_thread_in_the_middle_of_an_import(self):
         for timeout in (0.05, None):
             with self.subTest(timeout=timeout):
-                space = self.library({"slow.py": "import sys\nsys.ready()\nsys.wait()\nimport late\nvalue = 1", "late.py": ""}, name="plugins")
+                space = self.library({"slow.py": "import sys\nsys.ready()\nsys.wait()\nimport late\nvalue = 1",
+                                      "late.py": ""}, name="plugins")
 
                 def load(ready, wait):
                     space.sys.ready, space.sys.wait = ready, wait
@@ -105,6 +120,21 @@ class Inside(Discarding):
                 else:
                     self.assertEqual([thread.name for thread in report.threads], ["importer"])
                 self.assertIs(type(worker.finish()), modspace.SpaceClosedError)
+
+    def test_the_first_import_while_the_space_is_discarded(self):
+        for timeout in (None, 0):
+            for attempt in range(50 * STRESS):
+                space = self.library({"module.py": "value = 1"}, name="plugins")
+
+                def load():
+                    with contextlib.suppress(modspace.SpaceClosedError):
+                        self.assertEqual(space.import_("module").value, 1)
+
+                def discard():
+                    time.sleep(attempt % 20 / 5000)
+                    space.discard(timeout=timeout)
+                errors = run_threads([load, discard])
+                self.assertEqual([repr(error) for error in errors], [], (timeout, attempt))
 
     def test_imports_by_other_threads_until_it_is_closed(self):
         for attempt in range(5 * STRESS):
@@ -197,7 +227,8 @@ class AtOnce(Discarding):
             try:
                 for _ in range(20 * STRESS):
                     space = modspace.ModuleSpace(HOST)
-                    space.exec("import json, logging\nclass C:\n    def __del__(self): json.dumps(1)\nc = C()\nc.me = c")
+                    space.exec("import json, logging\nclass C:\n    def __del__(self): json.dumps(1)\n"
+                               "c = C()\nc.me = c")
                     report = space.discard()
                     self.assertEqual(report.threads, [])
             finally:
@@ -217,12 +248,31 @@ class AtOnce(Discarding):
 class Stress(Discarding):
     """Many threads do everything at once."""
 
-    FILES = {"pkg/__init__.py": "from . import a, b\nversion = a.version\ndef value():\n    from . import b as again\n    return version, a.version, again.version\n"
-                                "class Thing:\n    def __init__(self): self.me = self\n    def value(self): return value()\n",
+    FILES = {"pkg/__init__.py": "from . import a, b\nversion = a.version\ndef value():\n    from . import b as again\n"
+                                "    return version, a.version, again.version\n"
+                                "class Thing:\n    def __init__(self): self.me = self\n"
+                                "    def value(self): return value()\n",
              "pkg/a.py": "version = 1\nimport json", "pkg/b.py": "from .a import version\nimport logging",
              "late.py": "import pkg\nversion = pkg.version\ndef call(f, *args): return f(*args)"}
 
     ROUNDS = 60
+
+    def test_the_first_uses_of_a_space_at_once(self):
+        for attempt in range(100 * STRESS):
+            space = self.library({"module.py": "value = 1"})
+
+            def look():
+                time.sleep(attempt % 20 / 5000)
+                self.assertEqual(space.ns["__name__"], "__main__")
+            errors = run_threads([lambda: self.assertEqual(space.import_("module").value, 1), look])
+            self.assertEqual([repr(error) for error in errors], [], attempt)
+            space.discard()
+
+    def test_everything_at_once(self):
+        self.rounds(force=False)
+
+    def test_everything_at_once_with_force(self):
+        self.rounds(force=True)
 
     def rounds(self, force):
         root = self.tree(self.FILES)
@@ -237,44 +287,50 @@ class Stress(Discarding):
         self.fail(f"MODSPACE_SEED={SEED}: objects left after each round: {counts}")
 
     def round(self, root, attempt, rounds, force):
-        slots, errors, tally = [None] * 6, [], {}
+        slots, lock = [None] * 6, threading.Lock()
 
-        def make(rng, index):
-            parent = rng.choice(slots) if rng.random() < 0.3 else HOST
-            space = modspace.ModuleSpace(parent or HOST, name=f"stress{index}", path=[root, *sys.path])
-            if slots[index] is None:
-                slots[index] = space
-            else:
-                space.discard(recursive=True)
+        def end(space, **options):
+            try:
+                space.discard(recursive=True, **options)
+            except modspace.SpaceError as error:
+                raise AssertionError("a space cannot be discarded") from error
+            assert space.closed
 
-        def load(rng, index):
-            space = slots[index]
+        def make(rng, index, parent):
+            space = modspace.ModuleSpace(parent, name=f"stress{index}", path=[root, *sys.path])
+            with lock:
+                if slots[index] is None:
+                    slots[index], space = space, None
+            if space is not None:
+                end(space)
+
+        def load(rng, space, other):
             module = space.import_(rng.choice(["pkg", "late", "pkg.b", "json", "string"]))
             if module.__name__ == "pkg":
                 assert module.value() == (1, 1, 1)
                 assert module.Thing().value() == (1, 1, 1)
 
-        def execute(rng, index):
-            slots[index].exec("import pkg, late\nassert late.call(pkg.value) == (1, 1, 1)\nclass Own(pkg.Thing):\n    def f(self): return self\nown = Own()\nown.own = own")
+        def execute(rng, space, other):
+            space.exec("import pkg, late\nassert late.call(pkg.value) == (1, 1, 1)\nclass Own(pkg.Thing):\n"
+                       "    def f(self): return self\nown = Own()\nown.own = own")
 
-        def evaluate(rng, index):
-            assert slots[index].eval("__import__('pkg').value()") == (1, 1, 1)
+        def evaluate(rng, space, other):
+            assert space.eval("__import__('pkg').value()") == (1, 1, 1)
 
-        def across(rng, index):
-            one, two = slots[index], rng.choice(slots)
-            if two is not None:
-                assert two.call(one.import_("late").call, two.import_("pkg").value) == (1, 1, 1)
+        def across(rng, space, other):
+            assert other.call(space.import_("late").call, other.import_("pkg").value) == (1, 1, 1)
 
-        def reload(rng, index):
-            slots[index].reload()
+        def reload(rng, space, other):
+            space.reload()
 
-        def unload(rng, index):
-            slots[index].exec("import modspace, pkg\ntry: modspace.unload('late')\nexcept ImportError: pass")
+        def unload(rng, space, other):
+            space.exec("import modspace, pkg\ntry: modspace.unload('late')\nexcept ImportError: pass")
 
-        def discard(rng, index):
-            space, slots[index] = slots[index], None
-            space.discard(recursive=True, timeout=rng.choice([None, 0, 1]), force=force and rng.random() < 0.5)
-            assert space.closed
+        def discard(rng, space, other):
+            with lock:
+                if space in slots:
+                    slots[slots.index(space)] = None
+            end(space, timeout=rng.choice([None, 0, 1]), force=force and rng.random() < 0.5)
 
         actions = [load] * 4 + [execute] * 3 + [evaluate] * 3 + [across] * 3 + [reload] * 2 + [discard] * 2 + [unload]
 
@@ -282,21 +338,18 @@ class Stress(Discarding):
             rng = random.Random(f"{SEED} {attempt} {number}")
             for _ in range(rounds):
                 index = rng.randrange(len(slots))
-                space = slots[index]
-                action = make if space is None else rng.choice(actions)
+                space, other = slots[index], rng.choice(slots)
                 try:
-                    action(rng, index)
+                    if space is None:
+                        make(rng, index, other if other and rng.random() < 0.3 else HOST)
+                    else:
+                        rng.choice(actions)(rng, space, other or space)
                 except modspace.SpaceError:
                     pass
-                except (TypeError, AttributeError) as error:
-                    # Another thread took the space out of its slot.
-                    if "NoneType" not in str(error) and not (force and space and space.closed):
-                        raise
                 except Exception:
                     # Names are gone in what runs while its modules are emptied.
-                    if not (force and space and space.closed):
+                    if not (force and any(used and used.closed for used in (space, other))):
                         raise
-                tally[action.__name__] = tally.get(action.__name__, 0) + 1
 
         failures = run_threads([lambda number=number: work(number) for number in range(8)])
         for space in slots:

@@ -1,9 +1,9 @@
 """A forced discard: what is held raises `SpaceClosedError` when it is called, and everything else is gone."""
 
-import contextlib
 import functools
 import gc
 import io
+import sys
 import types
 import unittest
 import weakref
@@ -211,7 +211,8 @@ class Forced(Discarding):
             shelf.clear()
 
     def test_what_is_held_alone_raises(self):
-        for name in ("function", "closure", "bound method", "class", "instance method", "number method", "partial", "generator function"):
+        for name in ("function", "closure", "bound method", "class", "instance method", "number method", "partial",
+                     "generator function"):
             with self.subTest(name):
                 hold, use = self.CALLS[name]
                 space = self.plugin()
@@ -221,14 +222,22 @@ class Forced(Discarding):
                     use(shelf["held"])
                 shelf.clear()
 
-    def test_finalizers_of_what_is_held_raise_where_nobody_sees_it(self):
-        space = self.library({"plugin.py": "class Thing:\n    def __del__(self): print('end')\ndef dead(reference): print('dead')"}, name="plugins")
-        plugin = space.import_("plugin")
-        shelf["held"] = [plugin.Thing(), weakref.ref(self.beside.ns["beside"], plugin.dead)]
+    def test_finalizers_of_what_is_held_raise_where_only_the_host_sees_it(self):
+        space, errors = self.recorded({"plugin.py": "class Thing:\n    def __del__(self): print('end')\n"
+                                                    "def dead(reference): print('dead')"})
+        space.sys.stdout = output = io.StringIO()
+        reports = []
+        self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
+        sys.unraisablehook = lambda report: reports.append(report.exc_type)
+        plugin, target = space.import_("plugin"), types.ModuleType("target")
+        shelf["held"] = [plugin.Thing(), weakref.ref(target, plugin.dead)]
         del plugin
         space.discard(force=True)
-        with contextlib.redirect_stderr(io.StringIO()):
-            shelf.clear()
+        self.assertEqual(reports, [])
+        del target
+        self.assertIsNone(shelf["held"][1]())
+        shelf.clear()
+        self.assertEqual((set(reports), errors, output.getvalue()), ({modspace.SpaceClosedError}, [], ""))
 
     def test_everything_else_is_freed(self):
         space = self.plugin()
@@ -252,6 +261,36 @@ class Forced(Discarding):
         gc.collect()
         self.assertTrue(space.discard().clean)
         self.assertEqual([reference() for reference in gone], [None, None])
+
+    def test_instances_keep_their_data(self):
+        space = self.plugin()
+        plugin = space.import_("plugin")
+        objects = shelf["held"] = {
+            "base": plugin.Base([1]), "slotted": plugin.Slotted("y"), "point": plugin.Point(7),
+            "pair": plugin.Pair(1, 2), "number": plugin.Number(5), "fault": plugin.Fault("text", 3),
+            "color": plugin.Color.RED}
+        classes = shelf["classes"] = {name: type(value) for name, value in objects.items()}
+        objects["base"].more = {"key": "value"}
+        del plugin
+        space.discard(force=True)
+        self.assertEqual(vars(objects["base"]), {"value": [1], "more": {"key": "value"}})
+        self.assertEqual(objects["base"].value, [1])
+        self.assertEqual(objects["slotted"].x, "y")
+        self.assertEqual(objects["point"].x, 7)
+        self.assertEqual((objects["pair"].left, objects["pair"][1], list(objects["pair"])), (1, 2, [1, 2]))
+        self.assertEqual(int(objects["number"]) + 1, 6)
+        self.assertEqual(objects["fault"].args, ("text", 3))
+        self.assertEqual(vars(objects["color"])["_value_"], 1)
+        for name, value in objects.items():
+            self.assertIsInstance(value, classes[name])
+            self.assertTrue(issubclass(type(value), classes[name]))
+        self.assertIsInstance(objects["fault"], Exception)
+        self.assertFalse(isinstance(objects["point"], classes["base"]))
+        self.assertEqual(classes["base"].__name__, "Base")
+        with self.assertRaises(classes["fault"]):
+            raise objects["fault"]
+        objects["base"].value = 9
+        self.assertEqual(objects["base"].value, 9)
 
     def test_generators_are_closed(self):
         space = self.plugin()
@@ -282,55 +321,92 @@ class Forced(Discarding):
             suspended.send(None)
 
     def test_a_generator_that_refuses_to_end(self):
-        space = self.library({"plugin.py": "def stubborn():\n    while True:\n        try: yield 1\n        except GeneratorExit: pass\n"
-                                           "def failing():\n    try: yield 1\n    finally: 1/0\n"}, name="plugins")
-        errors = []
-        space.sys.unraisablehook = lambda report: errors.append(report.exc_type.__name__)
-        space.sys.stderr = io.StringIO()
+        space, errors = self.recorded({"plugin.py": """\
+            def stubborn():
+                while True:
+                    try: yield 1
+                    except GeneratorExit: pass
+            def failing():
+                try: yield 1
+                finally: 1/0
+            """})
         plugin = space.import_("plugin")
-        shelf["held"] = held = [plugin.stubborn(), plugin.failing()]
-        for generator in held:
-            next(generator)
+        shelf["held"] = stubborn, failing = plugin.stubborn(), plugin.failing()
+        next(stubborn), next(failing)
         del plugin
         space.discard(force=True)
         self.assertTrue(space.closed)
-        for generator in held:
-            with contextlib.suppress(StopIteration, modspace.SpaceClosedError, RuntimeError, NameError):
-                for _ in range(3):
-                    next(generator)
+        # As with CPython, the one lives on and the other is over.
+        self.assertEqual(next(stubborn), 1)
+        with self.assertRaises(StopIteration):
+            next(failing)
+        self.assertEqual(sorted(errors), ["RuntimeError", "ZeroDivisionError"])
+        with self.assertRaises(ZeroDivisionError):
+            stubborn.throw(ZeroDivisionError)
 
     def test_a_generator_that_runs(self):
         space = self.plugin()
-        space.exec("def numbers(ready, wait):\n    yield 0\n    ready()\n    wait()\n    yield 1\n")
+        space.exec("def answer(): return 42\n"
+                   "def numbers(ready, wait):\n    yield 0\n    ready()\n    wait()\n    yield 1\n    yield answer()\n")
 
         def run(ready, wait):
             numbers = shelf["held"] = space.ns["numbers"](ready, wait)
             next(numbers)
             return next(numbers)
-        worker = self.worker(run)
-        space.discard(force=True, timeout=0.05)
-        self.assertIsNotNone(worker.finish())
+        worker = self.worker(run, name="counting")
+        report = space.discard(force=True, timeout=0.05)
+        self.assertEqual([thread.name for thread in report.threads], ["counting"])
+        self.assertEqual(worker.finish(), 1)
+        with self.assertRaises(self.GONE):
+            next(shelf["held"])
+
+    #: What running code raises that looks for what is no more.
+    GONE = (NameError, modspace.SpaceClosedError)
+
+    #: What code that a thread runs goes on with, and what comes of it.
+    REST = {
+        "return 42": 42,
+        "def inner(): return late\n    late = 5\n    return inner()": 5,
+        "global mark\n    mark = 1\n    return mark": 1,
+        "try: 1/0\n    except ZeroDivisionError as error: return str(error)": "division by zero",
+        "return len(thing.values)": 1,
+        "return helper()": GONE,
+        "return [helper() for _ in range(3)]": GONE,
+        "return (lambda: helper)()()": GONE,
+        "return len(Thing().values)": GONE,
+        "return super(Thing, thing).__init__()": GONE,
+        "return list(numbers())": GONE,
+        "raise Fault": GONE,
+        "try: 1/0\n    except ZeroDivisionError as error: return helper()": GONE,
+        "return helping()": modspace.SpaceClosedError,
+        "thing.__init__()": modspace.SpaceClosedError,
+        "import json\n    return json.dumps([1])": modspace.SpaceClosedError,
+        "import late\n    return late": modspace.SpaceClosedError,
+    }
 
     def test_threads_inside_go_on_or_raise(self):
-        for source in ("return 42", "return helper()", "import json\n    return json.dumps([1])", "return [helper() for _ in range(3)]",
-                       "def inner(): return late\n    late = 5\n    return inner()", "return len(Thing().values)", "import late\n    return late",
-                       "global mark\n    mark = 1\n    return mark", "return (lambda: helper)()()", "yield_ = list(numbers())\n    return yield_",
-                       "return super(Thing, Thing()).__init__()", "raise Fault", "try: 1/0\n    except ZeroDivisionError as error: return helper()"):
+        for source, expected in self.REST.items():
             with self.subTest(source):
                 space = self.plugin()
-                space.exec(f"import json\ndef helper(): return 7\ndef numbers(): yield 1\nclass Fault(Exception): pass\nclass Thing:\n"
-                           f"    def __init__(self): self.values = [1]\ndef work(ready, wait):\n    ready()\n    wait()\n    {source}\n")
+                space.exec(f"import json\ndef helper(): return 7\ndef numbers(): yield 1\n"
+                           f"class Fault(Exception): pass\nclass Thing:\n    def __init__(self): self.values = [1]\n"
+                           f"def work(ready, wait):\n    thing, helping = Thing(), helper\n    ready()\n    wait()\n"
+                           f"    {source}\n")
                 worker = self.worker(space.ns["work"])
                 report = space.discard(force=True, timeout=0.02)
                 self.assertEqual(len(report.threads), 1)
                 outcome = worker.finish()
-                self.assertTrue(isinstance(outcome, Exception) or not isinstance(outcome, BaseException), outcome)
+                if isinstance(expected, (int, str)):
+                    self.assertEqual(outcome, expected)
+                else:
+                    self.assertIsInstance(outcome, expected)
                 del worker, outcome
 
     def test_a_tree(self):
         parent = self.plugin()
         child = self.space(parent, name="below")
-        child.exec("from plugin import answer\nimport plugin\ndef own(): return plugin.answer()\nclass Own(plugin.Base):\n    def method(self): return 1")
+        child.exec("from plugin import answer\nimport plugin\ndef own(): return plugin.answer()\n"
+                   "class Own(plugin.Base):\n    def method(self): return 1")
         shelf["held"] = [parent.import_("plugin").answer, child.ns["own"], child.ns["Own"]]
         parent.discard(force=True, recursive=True)
         for held in shelf["held"]:

@@ -95,12 +95,25 @@ class Contexts(Freed):
 
 
 class Library(Freed):
+    def test_the_items_of_a_simple_queue(self):
+        self.free("""\
+            import queue
+            class A:
+                queue = queue.SimpleQueue()
+            A.queue.put(A)
+            A.queue.put([A.queue])
+            class Own(queue.SimpleQueue): pass
+            own = Own()
+            own.put(Own)
+            """)
+
     def test_getters_and_callers(self):
         self.free("""\
             import operator
             class A: pass
             item = A.item = operator.itemgetter(A)
             caller = A.caller = operator.methodcaller('x', A)
+            A.keywords = operator.methodcaller('x', y=A, z=caller)
             attribute = A.attribute = operator.attrgetter('x.y')
             """)
 

@@ -174,14 +174,18 @@ class Finalizers(Freed):
         self.assertEqual(seen, [(42, "Handler", True)] * 3)
 
     def test_weakref_callbacks_see_the_whole_module(self):
-        seen = []
-        self.free("""\
-            import weakref
-            class A: pass
-            a = A()
-            reference = weakref.ref(a, lambda reference: seen.append(handle()))
-            """, given={"seen": seen})
-        self.assertIn(seen, ([], [42]))
+        for cycle in ("", "a.me = a"):
+            seen = []
+            with self.subTest(cycle=cycle):
+                self.free(f"""\
+                    import weakref
+                    class A: pass
+                    a = A()
+                    {cycle}
+                    def dead(reference): seen.append((reference() is None, handle(), Handler.__name__))
+                    reference = weakref.ref(a, dead)
+                    """, given={"seen": seen})
+                self.assertEqual(seen, [(True, 42, "Handler")])
 
     def test_finalize_runs_at_the_discard(self):
         seen = []

@@ -443,11 +443,12 @@ class Report(Held):
         self.assertTrue(paths["plugin.Handler"].endswith("shelf['near']"), report)
         self.assertTrue(paths["plugin.handle"].endswith("shelf['far'][0][0][0][0]"), report)
 
-    def test_two_holders_of_one_object_are_a_path_each_or_the_shorter(self):
+    def test_of_two_holders_of_one_object_the_nearer_is_named(self):
         space = self.plugin()
         shelf["far"] = [[[[space.import_("plugin").handle]]]]
         shelf["near"] = space.import_("plugin").handle
         report = space.discard()
+        self.assertEqual([entry.object for entry in report.held], ["plugin.handle"])
         self.assertTrue(report.held[0].path.endswith("shelf['near']"), report)
 
     def test_of_a_module_whose_function_is_held_the_rest_is_kept_working(self):

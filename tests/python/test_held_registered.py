@@ -92,11 +92,17 @@ class Registrations(Held):
                   source="import logging\nclass Log(logging.Handler):\n    def answer(self): return answer()\n")
 
     def test_an_exit_stack(self):
+        results = []
+
         def hold(plugin):
             stack = contextlib.ExitStack()
-            stack.callback(plugin.handle)
+            stack.callback(lambda handle: results.append(handle()), plugin.handle)
             return stack
-        self.leak(hold, r"plugin\.handle", r"\._exit_callbacks", lambda held: held.close() or 42)
+
+        def use(stack):
+            stack.close()
+            return results.pop()
+        self.leak(hold, r"plugin\.handle", r"\._exit_callbacks", use)
 
     def test_a_thread_local(self):
         def hold(plugin):

@@ -14,7 +14,7 @@ import unittest
 import weakref
 
 from leaking import HERE, Held
-from support import join_threads
+from support import join_threads, shelf
 
 
 def end_of(coroutine):
@@ -276,11 +276,24 @@ class Concurrency(Held):
                   source="async def main():\n    return answer()\n")
 
     def test_a_scheduled_call(self):
-        loop = asyncio.new_event_loop()
+        shelf["loop"] = asyncio.new_event_loop()
 
         def hold(plugin):
-            return loop, loop.call_later(3600, plugin.handle)
-        self.leak(hold, r"plugin\.handle", r".*_callback", lambda held: held[1]._callback(), release=loop.close)
+            return shelf["loop"].call_later(3600, plugin.handle)
+        self.leak(hold, r"plugin\.handle", r"\._callback", lambda held: held._callback(),
+                  release=lambda: shelf["loop"].close() if "loop" in shelf else None)
+
+    def test_a_variable_of_a_function_that_was_called_often(self):
+        # The frame objects of specialised calls do not have the variables.
+        def call(often):
+            space = self.plugin()
+            local = [space.import_("plugin").handle]
+            report = space.discard()
+            if not often:
+                self.check(report, r"plugin\.handle", r"^thread MainThread: frame call local local\[0\]$")
+            return local
+        for number in range(6):
+            call(number < 5)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ class Statements(SpaceTest):
     def test_relative_imports(self):
         space = self.library({
             "p/__init__.py": "from . import q\nfrom .q import r as short", "p/q/__init__.py": "from .. import q as me",
-            "p/q/r.py": "from ..s import value\nfrom . import __name__ as package\nfrom .. import s", "p/s.py": "value = 5"})
+            "p/q/r.py": "from ..s import value\nfrom . import __name__ as package\nfrom .. import s",
+            "p/s.py": "value = 5"})
         p = space.import_("p")
         self.assertEqual((p.short.value, p.short.package), (5, "p.q"))
         self.assertIs(p.q.me, p.q)
@@ -47,7 +48,8 @@ class Statements(SpaceTest):
     def test_circular_imports(self):
         space = self.library({"a.py": "import b\nx = 1", "b.py": "import a\nseen = hasattr(a, 'x')",
                               "c.py": "from d import y\nx = 1", "d.py": "from c import x\ny = 1",
-                              "p/__init__.py": "from p import one", "p/one.py": "from p import two", "p/two.py": "import p.one as one"})
+                              "p/__init__.py": "from p import one", "p/one.py": "from p import two",
+                              "p/two.py": "import p.one as one"})
         self.assertIs(space.import_("a").b.seen, False)
         with self.assertRaisesRegex(ImportError, "partially initialized module 'c'.*circular import"):
             space.import_("c")
@@ -82,7 +84,8 @@ class Statements(SpaceTest):
             space.import_("p.bad")
 
     def test_errors_of_the_from_statement(self):
-        space = self.library({"module.py": "", "pkg/__init__.py": "", "odd.py": "def __getattr__(n): raise AttributeError(n)"})
+        space = self.library({"module.py": "", "pkg/__init__.py": "",
+                              "odd.py": "def __getattr__(n): raise AttributeError(n)"})
         for source, kind, text in (
                 ("from module import x", ImportError, "cannot import name 'x' from 'module'"),
                 ("from pkg import x", ImportError, "cannot import name 'x' from 'pkg'"),
@@ -97,7 +100,8 @@ class Statements(SpaceTest):
                 space.exec(source)
 
     def test_module_getattr_serves_from_imports(self):
-        space = self.library({"module.py": "def __getattr__(name):\n    if name == 'x': return 7\n    raise AttributeError(name)"})
+        space = self.library({"module.py": "def __getattr__(name):\n    if name == 'x': return 7\n"
+                                           "    raise AttributeError(name)"})
         space.exec("from module import x")
         self.assertEqual(space.ns["x"], 7)
 
@@ -238,7 +242,8 @@ class Finders(SpaceTest):
         self.assertEqual((module.value, module.inner.value), (1, 2))
         self.assertEqual(type(module.__loader__).__name__, "zipimporter")
         self.assertEqual(one.eval("__import__('pkgutil').get_data('zipped', 'data.txt')"), b"text")
-        self.assertEqual(one.eval("__import__('importlib.resources').resources.files('zipped').joinpath('data.txt').read_text()"), "text")
+        one.exec("import importlib.resources\nfile = importlib.resources.files('zipped').joinpath('data.txt')")
+        self.assertEqual(one.eval("file.read_text()"), "text")
         with self.assertRaises(ModuleNotFoundError):
             two.import_("zipped")
 
@@ -329,7 +334,8 @@ class Library(SpaceTest):
         self.assertIs(space.eval("pkgutil.resolve_name('w.b.c')"), space.import_('w.b.c'))
 
     def test_runpy_runs_modules_and_files_of_its_space(self):
-        root = self.tree({"tool/__init__.py": "", "tool/__main__.py": "import sys\nran = (__name__, sys.argv[0])\nwhere = sys",
+        root = self.tree({"tool/__init__.py": "",
+                          "tool/__main__.py": "import sys\nran = (__name__, sys.argv[0])\nwhere = sys",
                           "script.py": "import sys\nwhere = sys\nname = __name__"})
         space = self.space(path=[root, *sys.path])
         space.exec("import runpy, sys; main = sys.modules.get('__main__')")
@@ -342,7 +348,8 @@ class Library(SpaceTest):
         self.assertEqual((found["name"], found["where"]), ("other", space.sys))
 
     def test_a_space_runs_scripts_and_modules_as_its_main(self):
-        root = self.tree({"tool.py": "import sys\nargs, name = sys.argv, __name__", "script.py": "import sys\nargs = sys.argv\nmain = sys.modules['__main__']"})
+        root = self.tree({"tool.py": "import sys\nargs, name = sys.argv, __name__",
+                          "script.py": "import sys\nargs = sys.argv\nmain = sys.modules['__main__']"})
         space = self.space(path=[root, *sys.path])
         found = space.run_module("tool", argv=["-x"])
         self.assertEqual((found["args"][1:], found["name"]), (["-x"], "__main__"))

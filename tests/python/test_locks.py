@@ -64,8 +64,8 @@ def forest(rng, packages):
         for index, module in enumerate(modules):
             # A ring of imports, in several spellings.
             after = modules[(index + 1) % len(modules)]
-            spelling = rng.choice([f"import {package}.{after}", f"from {package} import {after}", f"from . import {after}",
-                                   f"import {package}.{after} as other"])
+            spelling = rng.choice([f"import {package}.{after}", f"from {package} import {after}",
+                                   f"from . import {after}", f"import {package}.{after} as other"])
             inside.append(spelling)
         outside = []
         for other in rng.sample(range(number), min(number, 2)):
@@ -167,8 +167,9 @@ class Cycles(Locks):
         self.assertEqual(sorted([left.seen, right.seen]), [False, True])
 
     def test_a_cycle_across_two_spaces_is_resolved_the_same_way(self):
-        parent = self.space(path=[self.tree({"left.py": "arrive()\nimport right\nseen = hasattr(right, 'last')\nlast = 1"})])
-        child = self.space(parent, path=[self.tree({"right.py": "arrive()\nimport left\nseen = hasattr(left, 'last')\nlast = 1"})])
+        source = "arrive()\nimport {0}\nseen = hasattr({0}, 'last')\nlast = 1"
+        parent = self.space(path=[self.tree({"left.py": source.format("right")})])
+        child = self.space(parent, path=[self.tree({"right.py": source.format("left")})])
         parent.exec("def load():\n    import left")
         barrier = threading.Barrier(2)
         parent.builtins.arrive = child.builtins.arrive = barrier.wait
@@ -237,7 +238,8 @@ class Waiting(Locks):
             space = self.library({"module.py": MODULE.format(imports="import logging, json")})
             recorder = Recorder(space)
             found = []
-            errors = run_threads([lambda: found.append((space.import_("module"), space.sys.meta_path))] * 8, collect=True)
+            errors = run_threads([lambda: found.append((space.import_("module"), space.sys.meta_path))] * 8,
+                                 collect=True)
             self.assertEqual([repr(error) for error in errors], [])
             self.assertEqual(recorder.runs, {"module": 1})
             self.assertEqual(len({(id(module), id(path)) for module, path in found}), 1)

@@ -53,7 +53,8 @@ class Refusals(Single):
         space, root = self.prepared({})
         space.exec("import math, _json, time, os, abc, threading, importlib")
         for operation in self.OPERATIONS:
-            for name, what in (("math", "native"), ("_json", "native"), ("time", "native"), ("abc", "platform"), ("threading", "platform")):
+            for name, what in (("math", "native"), ("_json", "native"), ("time", "native"), ("abc", "platform"),
+                               ("threading", "platform")):
                 self.refused(space, operation, name, modspace.SpaceError, operation, name, what)
                 self.refused(space, operation, f"{name!r}, force=True", modspace.SpaceError, operation, name, what)
 
@@ -71,7 +72,8 @@ class Refusals(Single):
         space, root = self.prepared({})
         space.exec("import importlib")
         for operation in self.OPERATIONS:
-            for name in ("_frozen_importlib", "_frozen_importlib_external", "importlib._bootstrap", "importlib._bootstrap_external"):
+            for name in ("_frozen_importlib", "_frozen_importlib_external", "importlib._bootstrap",
+                         "importlib._bootstrap_external"):
                 self.refused(space, operation, repr(name), modspace.SpaceError, operation)
         self.assertEqual(space.eval("__import__('json').dumps([1])"), "[1]")
 
@@ -79,8 +81,8 @@ class Refusals(Single):
         space, root = self.prepared(self.FILES)
         space.import_("module")
         for operation in self.OPERATIONS:
-            for argument, kind in (("None", "None"), ("1", "int"), ("b'module'", "bytes"), ("['module']", "list"), ("object()", "object"),
-                                   ("modspace.current()", "ModuleSpace")):
+            for argument, kind in (("None", "None"), ("1", "int"), ("b'module'", "bytes"), ("['module']", "list"),
+                                   ("object()", "object"), ("modspace.current()", "ModuleSpace")):
                 self.refused(space, operation, argument, TypeError, operation, kind)
             for argument in ("", "'module', True, True", "'module', forced=True"):
                 self.refused(space, operation, argument, TypeError)
@@ -98,7 +100,8 @@ class Refusals(Single):
     def test_a_module_in_the_middle_of_its_import(self):
         for operation in self.OPERATIONS:
             for name in ("pkg", "pkg.sub"):
-                source = f"import modspace\ntry: modspace.{operation}({name!r})\nexcept ImportError as error: refused = str(error)\n"
+                source = f"import modspace\ntry: modspace.{operation}({name!r})\n" \
+                         "except ImportError as error: refused = str(error)\n"
                 files = {"pkg/__init__.py": source + "from . import sub\n", "pkg/sub.py": ""} if name == "pkg" else \
                     {"pkg/__init__.py": "from . import sub\n", "pkg/sub.py": source}
                 with self.subTest(operation=operation, name=name):
@@ -112,14 +115,16 @@ class Refusals(Single):
     def test_a_package_whose_submodule_is_in_the_middle_of_its_import(self):
         for operation in ("unload", "reimport"):
             with self.subTest(operation=operation):
-                space, root = self.prepared({"pkg/__init__.py": "", "pkg/sub.py": f"import modspace\ntry: modspace.{operation}('pkg')\n"
-                                                                                  "except ImportError as error: refused = str(error)\n"})
+                space, root = self.prepared({"pkg/__init__.py": "",
+                                             "pkg/sub.py": f"import modspace\ntry: modspace.{operation}('pkg')\n"
+                                                           "except ImportError as error: refused = str(error)\n"})
                 space.import_("pkg")
                 self.assertIn("pkg.sub", space.import_("pkg.sub").refused)
                 self.assertIs(space.import_("pkg").sub, space.sys.modules["pkg.sub"])
 
     def test_in_a_closed_space(self):
-        space, root = self.prepared({"module.py": "import importlib, modspace\ndef go(operation): return getattr(modspace, operation)('module')"})
+        space, root = self.prepared({"module.py": "import importlib, modspace\n"
+                                                  "def go(operation): return getattr(modspace, operation)('module')"})
         go = space.import_("module").go
         space.discard()
         for operation in ("reload", "reimport"):
@@ -131,7 +136,8 @@ class Refusals(Single):
 class Flags(Single):
     def flagged(self, flags):
         """A space with a module that sets these on its own spec."""
-        space, root = self.prepared({"module.py": version(1, "".join(f"__spec__.{name} = {value!r}\n" for name, value in flags.items()))})
+        setting = "".join(f"__spec__.{name} = {value!r}\n" for name, value in flags.items())
+        space, root = self.prepared({"module.py": version(1, setting)})
         space.import_("module")
         return space
 
@@ -182,7 +188,8 @@ class Flags(Single):
 
     def test_a_submodule_may_refuse_for_its_package(self):
         for operation in ("unload", "reimport"):
-            space, root = self.prepared({"pkg/__init__.py": "", "pkg/a.py": "", "pkg/sub.py": f"__spec__.allow_{operation} = False"})
+            space, root = self.prepared({"pkg/__init__.py": "", "pkg/a.py": "",
+                                         "pkg/sub.py": f"__spec__.allow_{operation} = False"})
             space.import_("pkg.a"), space.import_("pkg.sub")
             self.refused(space, operation, "'pkg'", modspace.SpaceError, "pkg.sub", f"allow_{operation}")
             space.eval(f"modspace.{operation}('pkg', force=True)")
@@ -191,14 +198,16 @@ class Flags(Single):
         for flag in ("allow_relaod", "allow_", "allow_unloading", "allow_Reload"):
             space = self.flagged({flag: True})
             for operation in self.OPERATIONS:
-                self.refused(space, operation, "'module'", (ValueError, TypeError, modspace.SpaceError), "module", flag, "allow_reload")
+                self.refused(space, operation, "'module'", (ValueError, TypeError, modspace.SpaceError), "module", flag,
+                             "allow_reload")
 
     def test_flags_that_are_no_booleans(self):
         for value in (None, 0, 1, "no", [], 1.0):
             for name in self.OPERATIONS:
                 space = self.flagged({f"allow_{name}": value})
                 for operation in self.OPERATIONS:
-                    self.refused(space, operation, "'module'", TypeError, "module", f"allow_{name}", type(value).__name__)
+                    self.refused(space, operation, "'module'", TypeError, "module", f"allow_{name}",
+                                 type(value).__name__)
 
     def test_a_module_without_a_spec(self):
         space, root = self.prepared({"module.py": version(1)})

@@ -3,12 +3,14 @@ is."""
 
 import os
 import sys
+import threading
+import traceback
 import unittest
 import weakref
 
 import modspace
 from reloading import Single, version
-from support import alive, own_objects, shelf, write_tree
+from support import STRESS, alive, own_objects, run_threads, shelf, write_tree
 
 
 class Reload(Single):
@@ -36,7 +38,8 @@ class Reload(Single):
         self.assertEqual(host_module.answer(), 3)
 
     def test_a_submodule_and_a_package(self):
-        space, root = self.prepared({"pkg/__init__.py": "from . import sub\nvalue = sub.version", "pkg/sub.py": version(1)})
+        space, root = self.prepared({"pkg/__init__.py": "from . import sub\nvalue = sub.version",
+                                     "pkg/sub.py": version(1)})
         package = space.import_("pkg")
         sub = package.sub
         write_tree(root, {"pkg/sub.py": version(2)})
@@ -87,8 +90,8 @@ class Reload(Single):
 
 class Unload(Single):
     def test_the_module_and_its_submodules_go(self):
-        space, root = self.prepared({"pkg/__init__.py": "", "pkg/a.py": "", "pkg/inner/__init__.py": "", "pkg/inner/b.py": "",
-                                     "pkgother.py": ""})
+        space, root = self.prepared({"pkg/__init__.py": "", "pkg/a.py": "", "pkg/inner/__init__.py": "",
+                                     "pkg/inner/b.py": "", "pkgother.py": ""})
         for name in ("pkg.a", "pkg.inner.b", "pkgother"):
             space.import_(name)
         names = ["pkg", "pkg.a", "pkg.inner", "pkg.inner.b"]
@@ -151,7 +154,8 @@ class Unload(Single):
         self.assertTrue(any("shelf['held']" in held.path for held in report.held), report)
 
     def test_what_another_module_took_is_named_and_goes_on_working(self):
-        space, root = self.prepared({"module.py": version(1), "user.py": "from module import answer\nimport module as whole"})
+        space, root = self.prepared({"module.py": version(1),
+                                     "user.py": "from module import answer\nimport module as whole"})
         user = space.import_("user")
         space.import_("module")
         report = space.eval("modspace.unload('module')")
@@ -179,8 +183,10 @@ class Unload(Single):
         sources = {
             "functions and classes": "def f(): return C\nclass C:\n    def g(self): return f",
             "slotted classes": "class C:\n    __slots__ = ('x', 'y')\n    def f(self): pass\nc = C()\nc.x = c\nc.y = C",
-            "slots with references": "class C:\n    __slots__ = ('x', '__weakref__')\n    def f(self): pass\nc = C()\nc.x = c",
-            "dataclasses": "import dataclasses\n@dataclasses.dataclass(slots=True)\nclass D:\n    x: object\n    def f(self): pass\nd = D(None)\nd.x = d",
+            "slots with references": "class C:\n    __slots__ = ('x', '__weakref__')\n    def f(self): pass\nc = C()\n"
+                                     "c.x = c",
+            "dataclasses": "import dataclasses\n@dataclasses.dataclass(slots=True)\nclass D:\n    x: object\n"
+                           "    def f(self): pass\nd = D(None)\nd.x = d",
             "closures": "def make():\n    def inner(): return inner\n    return inner\nf = make()",
             "generators": "def numbers():\n    yield numbers\ng = numbers()\nnext(g)",
             "instances": "class C:\n    def f(self): pass\nc = C()\nc.me = c\nb = c.f",
@@ -190,10 +196,12 @@ class Unload(Single):
             "logging": "import logging\nlog = logging.getLogger('of this module')\nlog.warning",
             "exceptions": "class E(Exception):\n    def f(self): pass\ntry: raise E\nexcept E as error: kept = error",
             "a cycle of modules": "import helper\nhelper.back = __import__(__name__)\ndel helper.back",
-            "annotations": "import typing\nclass C:\n    x: 'C'\n    y: typing.Optional[int]\n    def f(self) -> 'C': return self\nhints = typing.get_type_hints(C)",
+            "annotations": "import typing\nclass C:\n    x: 'C'\n    y: typing.Optional[int]\n"
+                           "    def f(self) -> 'C': return self\nhints = typing.get_type_hints(C)",
             "compiled expressions": "import re\np = re.compile('x')\ndef f(): return p",
             "cached functions": "import functools\n@functools.lru_cache\ndef f(x): return f\nf(1)",
-            "properties": "class C:\n    @property\n    def p(self): return self\n    @staticmethod\n    def s(): return C\n    @classmethod\n    def c(cls): return cls",
+            "properties": "class C:\n    @property\n    def p(self): return self\n    @staticmethod\n"
+                          "    def s(): return C\n    @classmethod\n    def c(cls): return cls",
         }
         for name, source in sources.items():
             with self.subTest(name):
@@ -204,28 +212,39 @@ class Unload(Single):
                 self.assertEqual(alive(own), [])
 
     def test_finalizers_see_the_whole_module(self):
-        space, root = self.prepared({"module.py": "import helper\nclass C:\n    def __del__(self):\n        import helper\n"
-                                                  "        helper.seen.append((answer(), helper is globals()['helper']))\n"
-                                                  "def answer(): return 42\nc = C()\nc.me = c\n", "helper.py": "seen = []"})
+        space, root = self.prepared({"helper.py": "seen = []", "module.py": """\
+            import helper
+            class C:
+                def __del__(self):
+                    import helper
+                    helper.seen.append((answer(), helper is globals()['helper']))
+            def answer(): return 42
+            c = C()
+            c.me = c
+            """})
         space.import_("module")
         self.assertTrue(space.eval("modspace.unload('module')").clean)
         self.assertEqual(space.import_("helper").seen, [(42, True)])
 
     def test_a_thread_inside_goes_on(self):
-        space, root = self.prepared({"module.py": version(1, "def work(ready, wait):\n    ready()\n    wait()\n    return version, answer()\n")})
+        space, root = self.prepared({"module.py": version(1, "def work(ready, wait):\n    ready()\n    wait()\n"
+                                                             "    return version, answer()\n")})
         worker = self.worker(space.import_("module").work, name="busy")
         report = space.eval("modspace.unload('module')")
         self.assertFalse(report.clean)
         self.assertEqual(worker.finish(), (1, 1))
 
     def test_a_module_that_unloads_itself_in_a_call(self):
-        space, root = self.prepared({"module.py": version(1, "def go():\n    import modspace\n    report = modspace.unload(__name__)\n    return report.clean, answer(), version\n")})
+        space, root = self.prepared({"module.py": version(1, "def go():\n    import modspace\n"
+                                                             "    report = modspace.unload(__name__)\n"
+                                                             "    return report.clean, answer(), version\n")})
         self.assertEqual(space.import_("module").go(), (False, 1, 1))
         self.assertNotIn("module", space.sys.modules)
         self.assertEqual(space.import_("module").version, 1)
 
     def test_what_a_package_took_from_the_parent_is_only_forgotten(self):
-        parent = self.library({"pkg/__init__.py": "import sys\n__path__ = list(__path__)", "pkg/above.py": version(1)}, name="parent")
+        parent = self.library({"pkg/__init__.py": "import sys\n__path__ = list(__path__)", "pkg/above.py": version(1)},
+                              name="parent")
         child = self.space(parent, path=[self.tree({"pkg/__init__.py": "", "pkg/sub.py": ""})])
         child.exec("import modspace")
         child.import_("pkg.sub")
@@ -234,7 +253,8 @@ class Unload(Single):
         self.assertEqual(parent.import_("pkg.above").version, 1)
 
     def test_memory_is_flat(self):
-        space, root = self.prepared({"pkg/__init__.py": "from . import sub\nclass C:\n    __slots__ = ('x',)\n    def f(self): pass",
+        space, root = self.prepared({"pkg/__init__.py": "from . import sub\nclass C:\n    __slots__ = ('x',)\n"
+                                                        "    def f(self): pass",
                                      "pkg/sub.py": version(1, "import pkg")})
 
         def step():
@@ -244,8 +264,8 @@ class Unload(Single):
 
 
 class Reimport(Single):
-    FILES = {"pkg/__init__.py": "from . import a\nfrom .a import answer\nitems = []", "pkg/a.py": version(1, "from . import b"),
-             "pkg/b.py": "import pkg.a\nhere = pkg"}
+    FILES = {"pkg/__init__.py": "from . import a\nfrom .a import answer\nitems = []",
+             "pkg/a.py": version(1, "from . import b"), "pkg/b.py": "import pkg.a\nhere = pkg"}
 
     def test_an_independent_copy_with_its_submodules(self):
         space, root = self.prepared(self.FILES)
@@ -330,6 +350,75 @@ class Reimport(Single):
         report = space.discard()
         self.assertTrue(any("shelf['held']" in held.path for held in report.held), report)
 
+
+    def test_other_threads_see_the_first_copy_all_the_time(self):
+        space, root = self.prepared({"pkg/__init__.py": "", "pkg/sub.py": "import sys\nsys.wait()"})
+        space.sys.wait = lambda: None
+        first = space.import_("pkg")
+        space.ns["sub"] = space.import_("pkg.sub")
+
+        def copy(ready, wait):
+            space.sys.wait = lambda: (ready(), wait())
+            space.exec("modspace.reimport('pkg')")
+        write_tree(root, {"pkg/__init__.py": "from . import sub"})
+        copying, seen = self.worker(copy), []
+        self.assertTrue(copying.thread.is_alive())
+        # Whoever waits for the copy to be made gets on.
+        timer = threading.Timer(0.2, copying.go.set)
+        timer.start()
+        for expression in ("sys.modules['pkg']", "sys.modules['pkg.sub'] is sub and __import__('pkg')",
+                           "__import__('pkg')", "__import__('pkg.sub')",
+                           "__import__('importlib').import_module('pkg')"):
+            seen.append(space.eval(expression) is first)
+        timer.join()
+        self.assertIsNone(copying.finish())
+        self.assertEqual(seen, [True] * 5)
+
+class Races(Single):
+    def test_imports_while_a_module_is_unloaded(self):
+        space, root = self.prepared({
+            "pkg/__init__.py": "from . import sub\nvalue = 1", "pkg/sub.py": "value = 1",
+            "user.py": "def use():\n    import pkg.sub\n    from pkg import sub\n    return pkg.value + sub.value\n"})
+        use, done = space.import_("user").use, threading.Event()
+
+        def work():
+            while not done.is_set():
+                try:
+                    self.assertEqual(use(), 2)
+                except (ImportError, KeyError):
+                    # Between one import and the next the package was taken away; CPython raises KeyError, too.
+                    pass
+
+        def unload():
+            try:
+                for _ in range(100 * STRESS):
+                    try:
+                        space.eval("modspace.unload('pkg')")
+                    except ImportError:
+                        # Not there, or in the middle of its import.
+                        pass
+            finally:
+                done.set()
+        errors = run_threads([unload, *[work] * 4])
+        self.assertEqual(["".join(traceback.format_exception(error)) for error in errors], [])
+        self.assertEqual(use(), 2)
+
+    def test_reloads_and_copies_at_once(self):
+        space, root = self.prepared({"pkg/__init__.py": "from . import sub\nvalue = 1", "pkg/sub.py": "value = 1"})
+        first = space.import_("pkg")
+
+        def work(expression):
+            for _ in range(20 * STRESS):
+                try:
+                    self.assertEqual(space.eval(expression).value, 1)
+                except ImportError:
+                    # Another thread has it in the middle of its import.
+                    pass
+        errors = run_threads([lambda operation=operation, name=name: work(f"modspace.{operation}({name!r})")
+                              for operation in ("reload", "reimport") for name in ("pkg", "pkg.sub")])
+        self.assertEqual(["".join(traceback.format_exception(error)) for error in errors], [])
+        self.assertIs(space.import_("pkg"), first)
+        self.assertIs(space.import_("pkg").sub, space.import_("pkg.sub"))
 
 class ImportlibUtil(Single):
     def test_the_same_three(self):

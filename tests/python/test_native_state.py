@@ -1,10 +1,14 @@
-"""State that native modules keep for the process: each space has its own, or the table of native modules says otherwise."""
+"""State that native modules keep for the process: each space has its own, or the table of native modules says
+otherwise."""
 
+import gc
 import io
 import os
+import queue
 import signal
 import threading
 import unittest
+import weakref
 
 from support import SpaceTest
 
@@ -26,7 +30,8 @@ class Exit(SpaceTest):
     def test_callbacks_are_counted_unregistered_and_cleared_per_space(self):
         one, two = self.pair()
         for space in (one, two):
-            space.exec("import atexit\ndef callback(): seen.append(1)\nseen = []\natexit.register(callback); atexit.register(callback)")
+            space.exec("import atexit\ndef callback(): seen.append(1)\nseen = []\n"
+                       "atexit.register(callback); atexit.register(callback)")
         one.exec("atexit.unregister(callback)")
         self.assertEqual((one.eval("atexit._ncallbacks()"), two.eval("atexit._ncallbacks()")), (0, 2))
         one.exec("atexit.register(callback); atexit._run_exitfuncs()")
@@ -139,8 +144,8 @@ class Codecs(SpaceTest):
                 self.assertEqual(file.read(), mark.encode() + b"x")
             self.assertEqual(space.eval("open(name, encoding='marked').read()"), mark + mark + "x")
             self.assertEqual(space.eval("codecs.open(name, encoding='marked').read()"), mark + mark + "x")
-            self.assertEqual(space.eval("__import__('io').TextIOWrapper(__import__('io').BytesIO(b'y'), 'marked').read()"),
-                             mark + "y")
+            space.exec("import io; stream = io.TextIOWrapper(io.BytesIO(b'y'), 'marked')")
+            self.assertEqual(space.eval("stream.read()"), mark + "y")
 
     def test_a_codec_unregistered_in_one_space_stays_in_the_other(self):
         one, two = self.registered("1"), self.registered("2")
@@ -192,8 +197,8 @@ class Codecs(SpaceTest):
 
     def test_standard_codecs_work_everywhere(self):
         space = self.space()
-        self.assertEqual(space.eval("'ä'.encode('latin-1'), 'ä'.encode('cp1252'), 'ä'.encode('utf-16-le'), 'a'.encode('utf-7')"),
-                         (b"\xe4", b"\xe4", b"\xe4\x00", b"a"))
+        self.assertEqual(space.eval("'ä'.encode('latin-1'), 'ä'.encode('cp1252'), 'ä'.encode('utf-16-le'), "
+                                    "'a'.encode('utf-7')"), (b"\xe4", b"\xe4", b"\xe4\x00", b"a"))
         self.assertEqual(space.eval("__import__('codecs').encode(b'abc', 'hex')"), b"616263")
 
 
@@ -227,7 +232,10 @@ class Warnings(SpaceTest):
         seen = []
         for name, space in (("one", one), ("two", two)):
             space.exec("import warnings; warnings.simplefilter('always')")
-            space.import_("warnings").showwarning = lambda message, *rest, name=name, **more: seen.append((name, str(message)))
+
+            def show(message, *rest, name=name, **more):
+                seen.append((name, str(message)))
+            space.import_("warnings").showwarning = show
         one.exec("warnings.warn('a')")
         two.exec("warnings.warn('b')")
         one.exec("import _warnings; _warnings.warn('c')")
@@ -248,7 +256,8 @@ class Warnings(SpaceTest):
         for space in (one, two):
             space.sys.stderr = io.StringIO()
             space.exec("import warnings; warnings.simplefilter('once')\nfor _ in range(3): warnings.warn('careful')")
-            self.assertEqual(space.sys.stderr.getvalue().count("careful"), 1 + space.sys.stderr.getvalue().count("warn('careful')"))
+            self.assertEqual(space.sys.stderr.getvalue().count("careful"),
+                             1 + space.sys.stderr.getvalue().count("warn('careful')"))
 
 
 class Logging(SpaceTest):
@@ -256,7 +265,8 @@ class Logging(SpaceTest):
         one, two = self.pair()
         for name, space in (("one", one), ("two", two)):
             space.sys.stderr = io.StringIO()
-            space.exec(f"import logging; logging.basicConfig(level=logging.DEBUG, format='{name} %(message)s', force=True)")
+            space.exec(f"import logging\n"
+                       f"logging.basicConfig(level=logging.DEBUG, format='{name} %(message)s', force=True)")
         one.exec("logging.getLogger('app').debug('hello')")
         two.exec("logging.disable(logging.CRITICAL); logging.getLogger('app').error('unheard')")
         one.exec("logging.getLogger('app').error('heard')")
@@ -266,7 +276,8 @@ class Logging(SpaceTest):
 
 
 class Threads(SpaceTest):
-    CRASH = "import threading\ndef crash(): 1/0\ndef run():\n    t = threading.Thread(target=crash); t.start(); t.join()\n"
+    CRASH = "import threading\ndef crash(): 1/0\n" \
+            "def run():\n    t = threading.Thread(target=crash); t.start(); t.join()\n"
 
     def test_threading_excepthook_is_that_of_the_space_that_started_the_thread(self):
         one, two = self.pair()
@@ -283,9 +294,11 @@ class Threads(SpaceTest):
 
     def test_a_thread_and_its_locks_pass_between_spaces(self):
         one, two = self.pair()
-        one.exec("import threading; lock = threading.RLock(); event = threading.Event(); thread = threading.Thread(target=event.wait)")
+        one.exec("import threading\nlock = threading.RLock()\nevent = threading.Event()\n"
+                 "thread = threading.Thread(target=event.wait)")
         two.ns.update(lock=one.ns["lock"], event=one.ns["event"], thread=one.ns["thread"])
-        two.exec("import threading\nthread.start()\nassert thread in threading.enumerate()\nwith lock: event.set()\nthread.join()")
+        two.exec("import threading\nthread.start()\nassert thread in threading.enumerate()\nwith lock: event.set()\n"
+                 "thread.join()")
         self.assertFalse(one.ns["thread"].is_alive())
         self.assertIs(one.eval("threading.current_thread()"), two.eval("threading.current_thread()"))
 
@@ -354,12 +367,69 @@ class Process(SpaceTest):
         self.assertEqual(two.eval("next(__import__('csv').reader(['a;b'], 'semicolon'))"), ["a", "b"])
 
 
+class SimpleQueue(SpaceTest):
+    """`queue.SimpleQueue` is a class of our own, whose items the collector sees; it does what CPython's does."""
+
+    def test_first_in_first_out(self):
+        items = queue.SimpleQueue()
+        self.assertTrue(items.empty())
+        for item in range(3):
+            items.put(item)
+        items.put_nowait(3)
+        items.put(4, block=False, timeout=None)
+        self.assertEqual((items.qsize(), items.empty()), (5, False))
+        self.assertEqual([items.get(), items.get(False), items.get_nowait(), items.get(timeout=1),
+                          items.get(True, None)], list(range(5)))
+
+    def test_an_empty_one(self):
+        items = queue.SimpleQueue()
+        for get in (items.get_nowait, lambda: items.get(False), lambda: items.get(timeout=0.01),
+                    lambda: items.get(block=False, timeout=-1)):
+            self.assertRaises(queue.Empty, get)
+        self.assertRaises(ValueError, items.get, timeout=-1)
+        self.assertRaises(TypeError, items.get, timeout="x")
+        self.assertRaises(TypeError, items.put)
+        self.assertRaises(TypeError, queue.SimpleQueue, 3)
+
+    def test_waiting_for_an_item(self):
+        items, collected = queue.SimpleQueue(), []
+        threads = [threading.Thread(target=lambda: collected.append(items.get())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        # A thread that waits does not hold up a collection.
+        gc.collect()
+        for item in range(4):
+            items.put(item)
+        for thread in threads:
+            thread.join()
+        self.assertEqual(sorted(collected), [0, 1, 2, 3])
+        self.assertEqual(items.get.__self__, items)
+
+    def test_the_class(self):
+        self.assertEqual((queue.SimpleQueue.__module__, queue.SimpleQueue.__name__), ("_queue", "SimpleQueue"))
+        self.assertEqual(repr(queue.SimpleQueue[int]), "_queue.SimpleQueue[int]")
+        items = weakref.ref(queue.SimpleQueue())
+        self.assertIsNone(items())
+        self.assertIsInstance(type("Own", (queue.SimpleQueue,), {})(), queue.SimpleQueue)
+
+    def test_a_cycle_is_collected(self):
+        class Item:
+            pass
+        item = Item()
+        item.queue = queue.SimpleQueue()
+        item.queue.put(item)
+        item = weakref.ref(item)
+        gc.collect()
+        self.assertIsNone(item())
+
+
 class Appearance(SpaceTest):
     def test_functions_that_act_on_the_space_look_like_those_they_stand_for(self):
         space = self.space()
         space.exec("import atexit, builtins, codecs, _codecs, _thread, sys, pickle, _imp")
         for module, names in (("atexit", "register unregister _clear"), ("_codecs", "register lookup register_error"),
-                              ("_thread", "start_new_thread"), ("builtins", "exec eval __import__"), ("sys", "displayhook")):
+                              ("_thread", "start_new_thread"), ("builtins", "exec eval __import__"),
+                              ("sys", "displayhook")):
             for name in names.split():
                 with self.subTest(name=f"{module}.{name}"):
                     function = space.eval(f"{module}.{name}")

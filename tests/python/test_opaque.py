@@ -94,13 +94,6 @@ class Opaque(PluginTest):
 
     # Containers and iterators
 
-    def test_the_items_of_a_simple_queue(self):
-        self.keep("""\
-            import queue
-            Handler.queue = queue.SimpleQueue()
-            Handler.queue.put(Handler)
-            """, lambda plugin: plugin.Handler.queue.get())
-
     def test_an_iterator_over_a_dict(self):
         for iterator in ("iter({Handler: 1})", "iter({1: Handler}.values())", "iter({1: Handler}.items())",
                          "reversed({Handler: 1})", "reversed({1: Handler}.values())", "reversed({1: Handler}.items())"):
@@ -126,13 +119,6 @@ class Opaque(PluginTest):
                           held="plugin.A instance")
 
     # Functions and types
-
-    def test_the_keyword_arguments_of_a_methodcaller(self):
-        self.keep("""\
-            import operator
-            Handler.caller = operator.methodcaller('handle', x=Handler)
-            """, lambda plugin: delattr(plugin.Handler, "caller"),
-                  lambda plugin: plugin.Handler.caller(plugin.Handler()))
 
     def test_the_evaluated_bound_of_a_type_parameter(self):
         for parameter, value in (("T: Handler", "bound"), ("T: (Handler, int)", "constraints"),

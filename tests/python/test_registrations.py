@@ -1,7 +1,9 @@
 """What a space registered with the interpreter, with native modules and with the platform is taken back when it goes:
 it is freed, and not called any more. What the host registered stays."""
 
+import _abc
 import codecs
+import collections.abc
 import contextlib
 import gc
 import io
@@ -304,6 +306,27 @@ class Gone(Freed):
             """)
 
 
+class Dead(Discarding):
+    """What is left of classes that are gone."""
+
+    def test_abstract_classes_forget_what_they_were_asked_about(self):
+        def remembered():
+            _registry, cache, negative_cache, _version = _abc._get_dump(collections.abc.Mapping)
+            return len(cache) + len(negative_cache)
+
+        def ask():
+            space = self.space()
+            space.exec("import collections.abc\nclass A: pass\nclass B(collections.abc.Mapping): pass\n"
+                       "found = [issubclass(kind, collections.abc.Mapping) for kind in (A, B)]")
+            self.assertEqual(space.eval("found"), [False, True])
+            space.discard()
+        most = 0
+        for _ in range(200):
+            ask()
+            most = max(most, remembered())
+        self.assertLess(most, 200)
+
+
 class Silent(Discarding):
     """It is not called any more."""
 
@@ -313,7 +336,8 @@ class Silent(Discarding):
         space.sys.stderr = io.StringIO()
         calls = []
         space.ns["calls"] = calls
-        space.exec("def callback(*args, **kwargs): calls.append(1)\nclass Callback:\n    def __call__(self, *args): calls.append(1)")
+        space.exec("def callback(*args, **kwargs): calls.append(1)\nclass Callback:\n"
+                   "    def __call__(self, *args): calls.append(1)")
         space.exec(source)
         gone = weakref.ref(space.ns["callback"])
         report = space.discard(**options)
@@ -329,7 +353,8 @@ class Silent(Discarding):
             if pid == 0:
                 os._exit(0)
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
-        self.gone("import os\nos.register_at_fork(before=callback, after_in_child=callback, after_in_parent=callback)", fork)
+        self.gone("import os\nos.register_at_fork(before=callback, after_in_child=callback, after_in_parent=callback)",
+                  fork)
 
     def test_codecs(self):
         def look():
@@ -386,8 +411,10 @@ class Silent(Discarding):
         def look():
             len(sorted([1]))
             self.assertIsNone(sys.monitoring.get_tool(3))
-        self.gone("import sys\nm = sys.monitoring\nm.use_tool_id(3, 'plugins')\nm.register_callback(3, m.events.PY_START, callback)\n"
-                  "m.register_callback(3, m.events.CALL, callback)\nm.set_events(3, m.events.PY_START | m.events.CALL)", look)
+        self.gone("import sys\nm = sys.monitoring\nm.use_tool_id(3, 'plugins')\n"
+                  "m.register_callback(3, m.events.PY_START, callback)\n"
+                  "m.register_callback(3, m.events.CALL, callback)\nm.set_events(3, m.events.PY_START | m.events.CALL)",
+                  look)
 
     def test_collector_callbacks(self):
         before = list(gc.callbacks)
@@ -395,8 +422,8 @@ class Silent(Discarding):
         self.assertEqual(gc.callbacks, before)
 
     def test_context_variables(self):
-        self.gone("import contextvars\nvariable = contextvars.ContextVar('v', default=callback)\nvariable.set(callback)\n"
-                  "import decimal\ndecimal.getcontext().prec = 5")
+        self.gone("import contextvars\nvariable = contextvars.ContextVar('v', default=callback)\n"
+                  "variable.set(callback)\nimport decimal\ndecimal.getcontext().prec = 5")
 
     def test_thread_pools(self):
         before = threading.active_count()
@@ -413,8 +440,10 @@ class Silent(Discarding):
         space.sys.stderr = io.StringIO()
         space.exec("import asyncio, threading, atexit\nloop = asyncio.new_event_loop()\nticks = []\nasync def tick():\n"
                    "    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.001)\n"
-                   "def run():\n    asyncio.set_event_loop(loop)\n    task = loop.create_task(tick())\n    loop.run_forever()\n"
-                   "    task.cancel()\n    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))\n    loop.close()\n"
+                   "def run():\n    asyncio.set_event_loop(loop)\n    task = loop.create_task(tick())\n"
+                   "    loop.run_forever()\n    task.cancel()\n"
+                   "    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))\n"
+                   "    loop.close()\n"
                    "thread = threading.Thread(target=run, daemon=True, name='loop')\nthread.start()\n"
                    "def stop():\n    loop.call_soon_threadsafe(loop.stop)\n    thread.join()\n")
         while not space.eval("ticks"):
@@ -427,24 +456,40 @@ class Silent(Discarding):
         gc.collect()
         self.assertTrue(space.discard().clean)
 
+    def test_an_event_loop_that_an_exit_callback_stops(self):
+        space = self.space(name="plugins")
+        space.exec("import asyncio, threading\nloop = asyncio.new_event_loop()\nready = threading.Event()\n"
+                   "def run():\n    loop.call_soon(ready.set)\n    loop.run_forever()\n    loop.close()\n"
+                   "thread = threading.Thread(target=run, name='loop')\nthread.start()\n"
+                   "threading._register_atexit(lambda: loop.call_soon_threadsafe(loop.stop))\nready.wait()\n")
+        report = space.discard()
+        self.assertEqual(report.threads, [])
+        self.assertTrue(report.clean, report)
+
     def test_asyncio_run(self):
-        self.gone("import asyncio\nasync def main():\n    await asyncio.gather(*(asyncio.sleep(0) for _ in range(3)))\n    callback()\nasyncio.run(main())")
+        self.gone("import asyncio\nasync def main():\n    await asyncio.gather(*(asyncio.sleep(0) for _ in range(3)))\n"
+                  "    callback()\nasyncio.run(main())")
 
     def test_registries_of_the_library(self):
         sources = {
             "copyreg": "import copyreg\nclass C: pass\ncopyreg.pickle(C, callback)",
             "functools": "import functools\n@functools.singledispatch\ndef f(x): pass\nf.register(int, callback)",
             "mimetypes": "import mimetypes\nmimetypes.add_type('x/y', '.z')",
-            "logging": "import logging\nclass H(logging.Handler):\n    def emit(self, record): callback()\nlogging.getLogger().addHandler(H())\nlogging.warning('x')",
+            "logging": "import logging\nclass H(logging.Handler):\n    def emit(self, record): callback()\n"
+                       "logging.getLogger().addHandler(H())\nlogging.warning('x')",
             "warnings": "import warnings\nwarnings.showwarning = callback\nwarnings.warn('x')",
             "weakref.finalize": "import weakref\nclass C: pass\nc = C()\nweakref.finalize(c, callback)",
             "threading.excepthook": "import threading\nthreading.excepthook = callback",
-            "sys hooks": "import sys\nsys.excepthook = sys.displayhook = sys.unraisablehook = callback\nsys.last_value = callback",
+            "sys hooks": "import sys\nsys.excepthook = sys.displayhook = sys.unraisablehook = callback\n"
+                         "sys.last_value = callback",
             "linecache": "import linecache\nlinecache.cache['<x>'] = (callback,)",
             "timer": "import threading\nt = threading.Timer(100, callback)\nt.daemon = True",
-            "abc": "import abc\nclass A(abc.ABC): pass\nclass B:\n    def f(self): pass\nA.register(B)\nimport collections.abc\ncollections.abc.Sized.register(B)\nassert isinstance(B(), collections.abc.Sized)",
+            "abc": "import abc\nclass A(abc.ABC): pass\nclass B:\n    def f(self): pass\nA.register(B)\n"
+                   "import collections.abc\ncollections.abc.Sized.register(B)\n"
+                   "assert isinstance(B(), collections.abc.Sized)",
             "re": "import re\nre.sub('a', lambda m: 'b', 'aaa')\nre.compile('callback')",
-            "subclasses": "import collections\nclass D(dict):\n    def f(self): callback()\nclass U(collections.UserList):\n    def f(self): callback()",
+            "subclasses": "import collections\nclass D(dict):\n    def f(self): callback()\n"
+                          "class U(collections.UserList):\n    def f(self): callback()",
             "sys.setrecursionlimit": "import sys\nsys.setrecursionlimit(sys.getrecursionlimit())",
         }
         for name, source in sources.items():

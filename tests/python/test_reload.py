@@ -3,6 +3,7 @@ parents and children alone."""
 
 import io
 import os
+import traceback
 import unittest
 import weakref
 
@@ -66,7 +67,8 @@ class Asked(Reloading):
         report = space.reload()
         self.assertEqual({name for name in ("one", "quiet", "pkg", "pkg.sub", "late") if name in space.sys.modules},
                          {"one", "quiet", "pkg", "pkg.sub"})
-        self.assertEqual([name for name in report.removed if name in ("one", "quiet", "pkg", "pkg.sub", "late")], ["late"])
+        self.assertEqual([name for name in report.removed if name in ("one", "quiet", "pkg", "pkg.sub", "late")],
+                         ["late"])
         self.assertEqual(space.eval("__import__('late').__name__"), "late")
 
     def test_in_the_order_in_which_it_was_asked_for(self):
@@ -95,10 +97,12 @@ class Asked(Reloading):
         self.assertEqual(space.reload().generation, 2)
 
     def test_a_script_with_its_arguments(self):
-        space, root = self.app({"script.py": "import sys\nseen = sys.argv[1:]\nversion = 1\nif __name__ == '__main__': ran = True"})
+        space, root = self.app({"script.py": "import sys\nseen = sys.argv[1:]\nversion = 1\n"
+                                             "if __name__ == '__main__': ran = True"})
         script = os.path.join(root, "script.py")
         namespace = space.run_path(script, argv=["-x", "y"])
-        write_tree(root, {"script.py": "import sys\nseen = sys.argv[1:]\nversion = 2\nif __name__ == '__main__': ran = 'again'"})
+        write_tree(root, {"script.py": "import sys\nseen = sys.argv[1:]\nversion = 2\n"
+                                       "if __name__ == '__main__': ran = 'again'"})
         space.reload()
         self.assertIs(namespace, space.ns)
         self.assertEqual([namespace[name] for name in ("seen", "version", "ran")], [["-x", "y"], 2, "again"])
@@ -112,7 +116,8 @@ class Asked(Reloading):
         self.assertEqual(space.ns["version"], 2)
 
     def test_a_module_run_as_a_program(self):
-        space, root = self.app({"pkg/__init__.py": "", "pkg/__main__.py": "import sys\nfrom . import part\nseen = sys.argv[1:], part.version",
+        space, root = self.app({"pkg/__init__.py": "",
+                                "pkg/__main__.py": "import sys\nfrom . import part\nseen = sys.argv[1:], part.version",
                                 "pkg/part.py": version(1)})
         self.assertEqual(space.run_module("pkg", argv=["-v"])["seen"], (["-v"], 1))
         write_tree(root, {"pkg/part.py": version(2)})
@@ -135,6 +140,14 @@ class Asked(Reloading):
         self.assertEqual(space.ns["result"], 2)
         self.assertIs(space.ns["config"], config)
 
+    def test_what_a_program_left_behind_goes(self):
+        space, root = self.app({"script.py": "old_name = 1\ndef old_function(): pass\nclass Old: pass"})
+        space.run_path(os.path.join(root, "script.py"))
+        write_tree(root, {"script.py": "new_name = {'old_function', 'Old', 'old_name'} & globals().keys()"})
+        space.reload()
+        self.assertEqual([name for name in space.ns if not name.startswith("__")], ["new_name"])
+        self.assertEqual(space.ns["new_name"], set())
+
     def test_sys_path_does_not_grow_by_running_again(self):
         space, root = self.app({"script.py": "", "pkg/__main__.py": "", "pkg/__init__.py": "", "tool/__main__.py": ""})
         space.run_path(os.path.join(root, "script.py"))
@@ -151,8 +164,9 @@ class Failure(Reloading):
 
     FAULTS = (("def", SyntaxError), ("1/0", ZeroDivisionError), ("import absent_module", ModuleNotFoundError),
               ("from other import absent", ImportError), ("raise SystemExit(3)", SystemExit),
-              ("raise KeyboardInterrupt", KeyboardInterrupt), ("x = '\0'", SyntaxError), ("def f(): f()\nf()", RecursionError),
-              ("import sys\nsys.modules.clear()\n1/0", ZeroDivisionError), ("import json, logging, asyncio\n1/0", ZeroDivisionError))
+              ("raise KeyboardInterrupt", KeyboardInterrupt), ("x = '\0'", SyntaxError),
+              ("def f(): f()\nf()", RecursionError), ("import sys\nsys.modules.clear()\n1/0", ZeroDivisionError),
+              ("import json, logging, asyncio\n1/0", ZeroDivisionError))
 
     def check(self, files, broken, error, fixed):
         space, root = self.app({"other.py": version(1), "late.py": version(1), **files})
@@ -211,6 +225,51 @@ class Failure(Reloading):
             space.reload()
         self.assertEqual((space.import_("first").answer(), space.import_("second").answer()), (1, 1))
 
+    def test_a_program_that_fails(self):
+        space, root = self.app({"script.py": "import part\nname = part.version", "part.py": version(1)})
+        script = os.path.join(root, "script.py")
+        space.ns["value"] = value = object()
+        space.run_path(script, argv=["-x"])
+        write_tree(root, {"script.py": "import sys, part\nname = part.version\nother = 1\nsys.argv.append('y')\n1/0",
+                          "part.py": version(2)})
+        with self.unchanged(space), self.assertRaises(ZeroDivisionError):
+            space.reload()
+        self.assertEqual((space.ns["name"], space.ns["value"]), (1, value))
+        write_tree(root, {"script.py": "import part\nname = part.version"})
+        space.reload()
+        self.assertEqual(space.ns["name"], 2)
+
+    def test_what_a_failed_generation_did_to_sys_is_undone(self):
+        space, root = self.app({"top.py": version(1)})
+        space.import_("top")
+        space.sys.stdout = stdout = io.StringIO()
+        write_tree(root, {"top.py": """\
+            import sys, io
+            sys.path.append('elsewhere')
+            sys.stdout = io.StringIO()
+            sys.invented = 1
+            sys.argv = ['other']
+            sys.displayhook = print
+            sys.meta_path.insert(0, None)
+            sys.path_hooks.clear()
+            1/0
+            """})
+        with self.unchanged(space), self.assertRaises(ZeroDivisionError):
+            space.reload()
+        self.assertIs(space.sys.stdout, stdout)
+
+    def test_the_traceback_is_that_of_an_import(self):
+        space, root = self.app({"top.py": "import part", "part.py": ""})
+        space.import_("top")
+        write_tree(root, {"part.py": "\n\n1/0"})
+        frames = []
+        try:
+            space.reload()
+        except ZeroDivisionError as error:
+            frames = traceback.extract_tb(error.__traceback__)
+        self.assertEqual([(os.path.basename(frame.filename), frame.lineno) for frame in frames[1:]],
+                         [("top.py", 1), ("part.py", 3)])
+
     def test_exit_callbacks_of_a_failed_generation_run_and_those_of_the_old_do_not(self):
         space, root = self.app({"top.py": "import atexit\natexit.register(print, 'old')"})
         space.import_("top")
@@ -234,8 +293,9 @@ class Failure(Reloading):
         self.assert_flat(fail)
 
     def test_it_fails_while_a_thread_is_inside(self):
-        space, root = self.app({"top.py": version(1, "def work(ready, wait):\n    ready()\n    wait()\n    import late\n"
-                                                    "    return version, late.version\n"), "late.py": version(1)})
+        space, root = self.app({"top.py": version(1, "def work(ready, wait):\n    ready()\n    wait()\n"
+                                                     "    import late\n    return version, late.version\n"),
+                                "late.py": version(1)})
         worker = self.worker(space.import_("top").work)
         write_tree(root, {"top.py": "1/0"})
         with self.unchanged(space), self.assertRaises(ZeroDivisionError):
@@ -248,7 +308,8 @@ class Tree(Reloading):
 
     def test_a_child_goes_on_with_what_it_has_and_reloads_by_itself(self):
         parent, root = self.app({"module.py": version(1), "other.py": version(1)})
-        child = self.space(parent, path=[self.tree({"own.py": "import module\nvalue = module.version\ndef now():\n    import module\n    return module.version"})])
+        child = self.space(parent, path=[self.tree({"own.py": "import module\nvalue = module.version\ndef now():\n"
+                                                              "    import module\n    return module.version"})])
         own = child.import_("own")
         parent.import_("module")
         self.assertIs(own.module, parent.import_("module"))
@@ -286,7 +347,9 @@ class Tree(Reloading):
         self.assertEqual([space.import_("module").version for space in (parent, one, two)], [1, 2, 1])
 
     def test_a_child_made_by_the_old_generation_lives_on(self):
-        space, root = self.app({"maker.py": "import modspace\nchild = modspace.ModuleSpace(modspace.current(), name='made')\nchild.exec('x = 1')"})
+        space, root = self.app({"maker.py": "import modspace\n"
+                                            "child = modspace.ModuleSpace(modspace.current(), name='made')\n"
+                                            "child.exec('x = 1')"})
         child = space.import_("maker").child
         write_tree(root, {"maker.py": ""})
         space.reload()
@@ -308,6 +371,14 @@ class Tree(Reloading):
         space.discard()
         with self.assertRaises(modspace.SpaceClosedError):
             space.reload()
+
+    def test_the_root_cannot_be_reloaded(self):
+        before = modspace.root.generation
+        with self.assertRaises(modspace.SpaceError) as caught:
+            modspace.root.reload()
+        self.assertIn("reload", str(caught.exception))
+        self.assertNotIsInstance(caught.exception, modspace.SpaceClosedError)
+        self.assertEqual(modspace.root.generation, before)
 
     def test_reload_takes_no_arguments(self):
         space = self.space()

@@ -1,7 +1,10 @@
 """Calls that run while their space is reloaded finish in their generation, which goes when they are over."""
 
 import io
+import linecache
+import sys
 import threading
+import time
 import unittest
 import weakref
 
@@ -65,7 +68,8 @@ class Running(Reloading):
         self.assertEqual([module() for module in modules], [None] * 3)
 
     def test_exit_callbacks_of_a_generation_run_when_its_last_call_is_over(self):
-        space, root = self.app({**self.FILES, **self.files(1), "worker.py": version(1, WORKER + "import atexit\natexit.register(print, version)\n")})
+        space, root = self.app({**self.FILES, **self.files(1),
+                                "worker.py": version(1, WORKER + "import atexit\natexit.register(print, version)\n")})
         space.sys.stdout = io.StringIO()
         worker = Worker(space.import_("worker").work)
         space.reload()
@@ -96,7 +100,8 @@ class Running(Reloading):
             self.assertIsInstance(worker.finish(), modspace.SpaceClosedError)
 
     def test_a_generator_goes_on_in_the_old_generation(self):
-        space, root = self.app({"module.py": version(1, "def numbers():\n    yield 0\n    import helper\n    yield version, helper.version\n"),
+        space, root = self.app({"module.py": version(1, "def numbers():\n    yield 0\n    import helper\n"
+                                                        "    yield version, helper.version\n"),
                                 "helper.py": version(1)})
         space.import_("helper")
         numbers = space.import_("module").numbers()
@@ -107,7 +112,8 @@ class Running(Reloading):
 
     def test_a_function_that_is_held_goes_on_in_the_old_generation(self):
         space, root = self.app({"module.py": version(1, "def work():\n    import helper, late, sys\n"
-                                                       "    return version, helper.version, late.owner, sys.modules['module'].version\n"),
+                                                        "    own = sys.modules['module'].version\n"
+                                                        "    return version, helper.version, late.owner, own\n"),
                                 "helper.py": version(1), **self.FILES})
         space.import_("helper")
         work = space.import_("module").work
@@ -133,7 +139,7 @@ class FromInside(Reloading):
     """The space's own code reloads it."""
 
     def refused(self, more):
-        """A space whose reload fails and changes nothing, as its new module does `more`; its directory, and the error."""
+        """A space whose reload fails and changes nothing, as its new module does `more`; its directory; the error."""
         space, root = self.app({"module.py": version(1)})
         space.import_("module")
         space.sys.hook = space.discard
@@ -144,9 +150,11 @@ class FromInside(Reloading):
         return space, root, caught.exception
 
     def test_the_caller_finishes_in_the_old_generation(self):
-        space, root = self.app({"module.py": version(1, "def again():\n    import modspace\n    report = modspace.current().reload()\n"
-                                                       "    import helper, late, sys\n    return report, version, helper.version, late.owner,"
-                                                       " sys.modules[__name__].version, modspace.current()\n"),
+        space, root = self.app({"module.py": version(1, "def again():\n    import modspace\n"
+                                                        "    report = modspace.current().reload()\n"
+                                                        "    import helper, late, sys\n"
+                                                        "    return report, version, helper.version, late.owner,"
+                                                        " sys.modules[__name__].version, modspace.current()\n"),
                                 "helper.py": version(1), **Running.FILES})
         space.import_("helper")
         module = space.import_("module")
@@ -175,6 +183,32 @@ class FromInside(Reloading):
         write_tree(root, {"module.py": version(3)})
         space.reload()
         self.assertEqual(space.import_("module").version, 3)
+
+    AGAIN = version(1, "import modspace, sys\nif sys.again:\n    sys.again = False\n    modspace.current().reload()\n")
+
+    def test_a_module_that_reloads_the_space_while_it_is_imported(self):
+        space, root = self.app({"module.py": self.AGAIN})
+        space.sys.again = True
+        self.assertEqual(space.import_("module").version, 1)
+        self.assertEqual(space.generation, 2)
+        # It was asked for.
+        write_tree(root, {"module.py": version(2)})
+        space.reload()
+        self.assertIn("module", space.sys.modules)
+        self.assertEqual(space.import_("module").version, 2)
+
+    def test_what_is_being_imported_while_another_thread_reloads_was_asked_for(self):
+        space, root = self.app({"module.py": version(1, "import sys\nsys.hook()")})
+
+        def load(ready, wait):
+            hooks = [lambda: (ready(), wait())]
+            space.sys.hook = lambda: hooks and hooks.pop()()
+            return space.import_("module").version
+        worker = self.worker(load)
+        space.reload()
+        self.assertEqual(worker.finish(), 1)
+        space.reload()
+        self.assertIn("module", space.sys.modules)
 
     def test_an_exit_callback_that_reloads_the_space_ends(self):
         space, root = self.app({"module.py": "import atexit, modspace\natexit.register(modspace.current().reload)\n"})
@@ -206,9 +240,36 @@ class FromInside(Reloading):
         self.assertTrue(space.closed)
 
 
+    def test_another_thread_discards_the_space_while_a_third_imports(self):
+        root = self.tree({"module.py": version(1, "import sys\nsys.hook()"),
+                          "slow.py": "import sys\nsys.wait()\nimport late", "late.py": ""})
+
+        def step():
+            space = modspace.ModuleSpace(modspace.current(), name="app", path=[root, *sys.path])
+            space.sys.hook = lambda: None
+            space.import_("module")
+
+            def load(ready, wait):
+                space.sys.wait = lambda: (ready(), wait())
+                space.import_("slow")
+
+            def reload(ready, wait):
+                space.sys.hook = lambda: (ready(), wait())
+                space.reload()
+            importing, reloading = Worker(load), Worker(reload)
+            space.discard(timeout=0)
+            self.assertIsInstance(reloading.finish(), modspace.SpaceClosedError)
+            self.assertIsInstance(importing.finish(), modspace.SpaceClosedError)
+            space.discard()
+            # The lines of the source that the report of the discard showed.
+            linecache.clearcache()
+        step()
+        self.assert_flat(step, times=5)
+
 class Concurrency(Reloading):
     PACKAGE = {"pkg/__init__.py": "version = {0}\nfrom . import a, b\n\ndef value():\n    from . import b as again\n"
-                                  "    import pkg.a\n    return version, a.version, a.other(), b.version, again.version, pkg.a.version\n",
+                                  "    import pkg.a\n"
+                                  "    return version, a.version, a.other(), b.version, again.version, pkg.a.version\n",
                "pkg/a.py": "version = {0}\ndef other():\n    from .b import version\n    return version\n",
                "pkg/b.py": "from . import a\nversion = {0}\n"}
 
@@ -226,6 +287,72 @@ class Concurrency(Reloading):
         self.assertEqual(run_threads([work] * 6), [])
         self.assertEqual(sorted(numbers), list(range(2, 30 * STRESS + 2)))
         self.assertEqual(space.import_("pkg").value(), (1,) * 6)
+
+    def test_callers_see_one_generation_whole(self):
+        space, root = self.app(self.package(0))
+        space.import_("pkg")
+        space.exec("import pkg")
+        done, wrong = threading.Event(), []
+
+        def call(ways):
+            last = 0
+            while not done.is_set():
+                for name in ways:
+                    values = uses[name]()
+                    if len(values) != 6 or len(set(values)) != 1 or values[0] < last:
+                        wrong.append((name, values, last))
+                        return
+                    last = values[0]
+
+        def reload():
+            try:
+                for number in range(1, 300 * STRESS + 1):
+                    write_tree(root, self.package(number))
+                    space.reload()
+            finally:
+                done.set()
+        uses = {"import_": lambda: space.import_("pkg").value(), "eval": lambda: space.eval("pkg.value()"),
+                "__import__": lambda: space.eval("__import__('pkg').value()")}
+        callers = [*([name] for name in uses), list(uses)] * 2
+        errors = run_threads([reload, *(lambda ways=ways: call(ways) for ways in callers)])
+        self.assertEqual([repr(error) for error in errors], [])
+        self.assertEqual(wrong, [])
+        self.assertEqual(space.import_("pkg").value(), (300 * STRESS,) * 6)
+        self.assertEqual(space.generation, 300 * STRESS + 1)
+
+    def test_the_first_import_while_the_space_is_reloaded(self):
+        for attempt in range(100 * STRESS):
+            space, root = self.app({"module.py": version(1), "other.py": version(1)})
+
+            def reload():
+                time.sleep(attempt % 25 / 1000)
+                space.reload()
+            errors = run_threads([lambda: space.import_("module"), reload])
+            self.assertEqual([repr(error) for error in errors], [], attempt)
+            self.assertEqual(space.import_("other").version, 1)
+            space.reload()
+            self.assertEqual(space.import_("other").version, 1)
+            space.discard()
+
+    def test_imports_while_the_space_is_reloaded(self):
+        files = {f"m{index}.py": f"import m{index + 1}\nvalue = m{index + 1}.value" for index in range(10)}
+        space, root = self.app({**files, "m10.py": "value = 1"})
+        done = threading.Event()
+
+        def work(first):
+            while not done.is_set():
+                for index in range(first, 11):
+                    self.assertEqual(space.import_(f"m{index}").value, 1)
+                    self.assertEqual(space.eval(f"__import__('m{index}').value"), 1)
+
+        def reload():
+            try:
+                for _ in range(50 * STRESS):
+                    space.reload()
+            finally:
+                done.set()
+        errors = run_threads([reload, *(lambda first=first: work(first) for first in (0, 3, 5, 9))])
+        self.assertEqual([repr(error) for error in errors], [])
 
     def test_memory_is_flat(self):
         space, root = self.app(self.package(1))

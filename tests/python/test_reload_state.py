@@ -52,7 +52,8 @@ class Configuration(Reloading):
     def test_what_is_assigned_to_sys(self):
         space = self.space(argv=["program", "-x"])
         values = {name: io.StringIO() for name in ("stdin", "stdout", "stderr")}
-        values |= {name: lambda *args: None for name in ("excepthook", "displayhook", "unraisablehook", "breakpointhook")}
+        values |= {name: lambda *args: None
+                   for name in ("excepthook", "displayhook", "unraisablehook", "breakpointhook")}
         values |= {"ps1": "? ", "tracebacklimit": 5, "invented": object(), "dont_write_bytecode": True}
         for name, value in values.items():
             setattr(space.sys, name, value)
@@ -103,7 +104,8 @@ class Configuration(Reloading):
 
     def test_finders_of_the_space_itself_go(self):
         space, root = self.app({"finder.py": "import sys\nclass Finder:\n    def find_spec(self, *args): return None\n"
-                                             "sys.meta_path.append(Finder())\nsys.path_hooks.append(lambda path: 1/0 if path == 'x' else None)"})
+                                             "sys.meta_path.append(Finder())\n"
+                                             "sys.path_hooks.append(lambda path: 1/0 if path == 'x' else None)"})
         space.import_("finder")
         before = len(space.sys.meta_path), len(space.sys.path_hooks)
         for _ in range(3):
@@ -145,8 +147,17 @@ class Configuration(Reloading):
             self.assertIsNot(space.import_("user"), user)
             self.assertIsNone(space.sys.modules["blocked"])
 
+    def test_a_stand_in_for_a_module_that_was_loaded(self):
+        space, root = self.app({"module.py": version(1)})
+        space.import_("module")
+        stand_in = space.sys.modules["module"] = types.ModuleType("module")
+        space.reload()
+        self.assertIs(space.sys.modules["module"], stand_in)
+        self.assertIs(space.import_("module"), stand_in)
+
     def test_modules_that_the_space_made_itself_go(self):
-        space, root = self.app({"maker.py": "import sys, types\nclass Lazy(types.ModuleType): pass\nsys.modules['made'] = Lazy('made')"})
+        space, root = self.app({"maker.py": "import sys, types\nclass Lazy(types.ModuleType): pass\n"
+                                            "sys.modules['made'] = Lazy('made')"})
         space.import_("maker")
         made = weakref.ref(space.sys.modules["made"])
         space.reload()
@@ -164,7 +175,8 @@ class Configuration(Reloading):
 
     def test_what_is_assigned_to_the_import_systems_part_of_sys_after_a_reload(self):
         assignments = {
-            "modules": lambda space: setattr(space.sys, "modules", {**space.sys.modules, "given": types.ModuleType("given")}),
+            "modules": lambda space: setattr(space.sys, "modules",
+                                             {**space.sys.modules, "given": types.ModuleType("given")}),
             "meta_path": lambda space: setattr(space.sys, "meta_path", [Finder("given", 1), *space.sys.meta_path]),
             "path_hooks": lambda space: setattr(space.sys, "path_hooks", list(space.sys.path_hooks)),
             "path_importer_cache": lambda space: setattr(space.sys, "path_importer_cache", {}),
@@ -203,6 +215,13 @@ class Configuration(Reloading):
         self.assertIsNot(picky.import_("module"), parent.import_("module"))
         self.assertIsNot(picky.import_("string").Template, parent.import_("string").Template)
 
+    def test_names_that_the_host_put_into_builtins(self):
+        space, root = self.app({"module.py": "value = helper()"})
+        space.builtins.helper = lambda: 5
+        self.assertEqual(space.import_("module").value, 5)
+        space.reload()
+        self.assertEqual(space.import_("module").value, 5)
+
     def test_builtins_that_the_space_changed_are_whole_again(self):
         space, root = self.app({"module.py": "import builtins\nbuiltins.answer = lambda: 42\ndel builtins.sorted"})
         space.import_("module")
@@ -224,6 +243,21 @@ class Namespace(Reloading):
         self.assertEqual(space.eval("module.version, alias.answer(), pkg.sub.version, sub.version"), (2, 2, 2, 2))
         self.assertEqual(space.eval("os.path.join('a', 'b')"), os.path.join("a", "b"))
         self.assertIs(space.ns["module"], space.import_("module"))
+
+    def test_what_exec_defined_goes_and_what_the_host_gave_stays(self):
+        space, root = self.app({"module.py": version(1, "class Thing: pass")})
+        given = {"function": lambda: 1, "module_of_the_host": types, "number": 5, "items": [1, 2],
+                 "kind": type("Kind", (), {}), "stream": io.StringIO()}
+        space.ns.update(given)
+        space.exec("import module\nfrom module import answer, Thing\nthing = Thing()\nbound = module.Thing\n"
+                   "def own(): pass\nclass Own: pass\ninstance = Own()\ndef numbers(): yield 1\nsuspended = numbers()")
+        space.import_("module")
+        self.assertTrue(space.reload().old.clean)
+        for name, value in given.items():
+            self.assertIs(space.ns[name], value, name)
+        names = [name for name in space.ns if not name.startswith("__")]
+        self.assertEqual(sorted(names), sorted([*given, "module"]))
+        self.assertEqual(space.ns["__name__"], "__main__")
 
     def test_code_executed_afterwards_is_the_new_generations(self):
         space, root = self.app({"module.py": version(1)})

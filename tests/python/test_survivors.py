@@ -48,7 +48,8 @@ class Survivors(Discarding):
         """
 
     def survivor(self, **options):
-        space = self.library({"plugin.py": self.SOURCE, "loaded.py": "value = 1", "late.py": "", "pkg/__init__.py": "", "pkg/late.py": ""},
+        space = self.library({"plugin.py": self.SOURCE, "loaded.py": "value = 1", "late.py": "", "pkg/__init__.py": "",
+                              "pkg/late.py": ""},
                              name="plugins", **options)
         space.import_("importlib"), space.import_("pkg"), space.import_("threading")
         plugin = space.import_("plugin")
@@ -85,8 +86,9 @@ class Survivors(Discarding):
         self.assertEqual(plugin.loaded_module(), (loaded, 1))
         self.assertIs(plugin.by_name("loaded"), loaded)
         self.assertIs(plugin.by_importlib("loaded"), loaded)
-        for function, args in ((plugin.late_module, ()), (plugin.late_submodule, ()), (plugin.by_name, ("late",)), (plugin.by_name, ("absent",)),
-                               (plugin.by_importlib, ("late",)), (plugin.by_importlib, ("string",)), (plugin.by_name, ("decimal",))):
+        for function, args in ((plugin.late_module, ()), (plugin.late_submodule, ()), (plugin.by_name, ("late",)),
+                               (plugin.by_name, ("absent",)), (plugin.by_importlib, ("late",)),
+                               (plugin.by_importlib, ("string",)), (plugin.by_name, ("decimal",))):
             with self.subTest(function=function, args=args):
                 with self.assertRaises(modspace.SpaceClosedError) as caught:
                     function(*args)
@@ -124,6 +126,26 @@ class Survivors(Discarding):
             self.assertEqual(modspace.space_of(held).id, number)
         self.assertTrue(plugin.space().closed)
         self.assertIn("closed", repr(plugin.space()))
+
+    def test_the_handle(self):
+        parent = self.space(name="parent")
+        space = self.space(parent, name="plugins")
+        number = space.id
+        space.discard()
+        self.assertTrue(space.closed)
+        self.assertEqual((space.name, space.id, space.parent, space.children), ("plugins", number, parent, []))
+        self.assertEqual(repr(space), "<ModuleSpace 'plugins', closed>")
+        self.assertIs(modspace.space_of(space), space)
+        self.assertNotIn(space, modspace.spaces())
+        self.assertNotIn(space, parent.children)
+        for use in (lambda: space.sys, lambda: space.ns, lambda: space.builtins, lambda: space.modules,
+                    lambda: space.generation, lambda: space.import_("json"), lambda: space.exec("pass"),
+                    lambda: space.eval("1"), lambda: space.call(len, ""), lambda: space.run_path("x"),
+                    lambda: space.run_module("json"), lambda: space.reload(), lambda: space.__enter__(),
+                    lambda: modspace.ModuleSpace(space)):
+            with self.assertRaises(modspace.SpaceClosedError) as caught:
+                use()
+            self.assertIn("plugins", str(caught.exception))
 
     def test_streams_modules_and_path_of_the_closed_sys(self):
         space, plugin = self.survivor()

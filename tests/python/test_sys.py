@@ -104,7 +104,8 @@ class Isolation(SpaceTest):
                 self.one.exec(f"sys.{name}.append('appended')")
                 self.assertEqual(self.one.eval(f"sys.{name}[-1]"), "appended")
                 self.one.exec(f"sys.{name}.pop()")
-                self.one.exec(f"kept = sys.{name}[:]; sys.{name}.clear(); assert sys.{name} == []; sys.{name}[:] = kept")
+                self.one.exec(f"kept = sys.{name}[:]; sys.{name}.clear(); assert sys.{name} == []\n"
+                              f"sys.{name}[:] = kept")
 
     def test_mutating_a_dict_is_seen_in_its_space_alone(self):
         for name in DICTS:
@@ -364,7 +365,8 @@ class Settings(SpaceTest):
 
     def test_tracebacklimit_holds_for_its_space_alone(self):
         one, two = self.pair()
-        source = "import traceback\ndef f(n):\n    if n: f(n - 1)\n    1/0\ntry: f(1)\nexcept ZeroDivisionError: text = traceback.format_exc()"
+        source = "import traceback\ndef f(n):\n    if n: f(n - 1)\n    1/0\ntry: f(1)\n" \
+                 "except ZeroDivisionError: text = traceback.format_exc()"
         one.exec("import sys; sys.tracebacklimit = 0")
         one.exec(source)
         two.exec(source)

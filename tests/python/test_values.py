@@ -57,7 +57,8 @@ class Crossing(SpaceTest):
             self.assertEqual(left, right)
             self.assertEqual(len({left, right}), 1)
         self.assertEqual(one.eval("__import__('decimal').Decimal(1)") + two.eval("__import__('decimal').Decimal(2)"), 3)
-        self.assertEqual(str(one.eval("__import__('pathlib').Path('a')") / two.eval("__import__('pathlib').Path('b')")), "a/b")
+        self.assertEqual(str(one.eval("__import__('pathlib').Path('a')") / two.eval("__import__('pathlib').Path('b')")),
+                         "a/b")
 
     def test_an_enum_made_in_one_space_is_an_enum_in_the_other(self):
         one, two = self.pair()
@@ -71,7 +72,8 @@ class Crossing(SpaceTest):
 
     def test_dataclasses_of_one_space_work_in_the_other(self):
         one, two = self.pair()
-        one.exec("from dataclasses import dataclass, field\n@dataclass\nclass P:\n    x: int\n    ys: list = field(default_factory=list)")
+        one.exec("from dataclasses import dataclass, field\n@dataclass\nclass P:\n    x: int\n"
+                 "    ys: list = field(default_factory=list)")
         two.exec("import dataclasses, copy")
         two.ns["p"] = one.eval("P(1, [2])")
         self.assertTrue(two.eval("dataclasses.is_dataclass(p)"))
@@ -90,7 +92,8 @@ class Crossing(SpaceTest):
         one, two = self.pair()
         one.exec("import abc\nclass Shape(abc.ABC):\n    @abc.abstractmethod\n    def area(self): ...")
         two.ns["Shape"] = one.ns["Shape"]
-        two.exec("class Square(Shape):\n    def area(self): return 4\nclass Half(Shape): pass\nclass Foreign: pass\nShape.register(Foreign)")
+        two.exec("class Square(Shape):\n    def area(self): return 4\nclass Half(Shape): pass\nclass Foreign: pass\n"
+                 "Shape.register(Foreign)")
         self.assertIsInstance(two.eval("Square()"), one.ns["Shape"])
         self.assertIsInstance(two.eval("Foreign()"), one.ns["Shape"])
         with self.assertRaisesRegex(TypeError, "abstract"):
@@ -98,8 +101,10 @@ class Crossing(SpaceTest):
 
     def test_a_class_mixes_bases_of_two_spaces(self):
         one, two, three = self.space(), self.space(), self.space()
-        one.exec("import sys, collections.abc\nclass Left(collections.abc.Sized):\n    def __len__(self): return 3\n    def left(self): return sys")
-        two.exec("import sys, collections.abc\nclass Right(collections.abc.Iterable):\n    def __iter__(self): return iter('ab')\n    def right(self): return sys")
+        one.exec("import sys, collections.abc\nclass Left(collections.abc.Sized):\n    def __len__(self): return 3\n"
+                 "    def left(self): return sys")
+        two.exec("import sys, collections.abc\nclass Right(collections.abc.Iterable):\n"
+                 "    def __iter__(self): return iter('ab')\n    def right(self): return sys")
         three.ns.update(Left=one.ns["Left"], Right=two.ns["Right"])
         three.exec("class Both(Left, Right):\n    def left(self): return super().left()\nboth = Both()")
         both = three.ns["both"]
@@ -250,16 +255,18 @@ class Callers(SpaceTest):
 
     def test_singledispatch_functions_of_two_spaces_stay_apart(self):
         for version, space in enumerate((self.one, self.two), 1):
-            space.exec(f"import functools\n@functools.singledispatch\ndef f(x): return {version}\n@f.register\ndef _(x: int): return {version} * 10")
+            space.exec(f"import functools\n@functools.singledispatch\ndef f(x): return {version}\n@f.register\n"
+                       f"def _(x: int): return {version} * 10")
         self.assertEqual((self.one.eval("f(1), f('')"), self.two.eval("f(1), f('')")), ((10, 1), (20, 2)))
 
 
 class Projections(SpaceTest):
     def test_assigning_to_a_projection_is_seen_in_its_space_alone(self):
         one, two = self.pair()
-        for name, attribute in (("os", "getcwd"), ("math", "pi"), ("enum", "auto"), ("os.path", "join"), ("time", "time"),
-                                ("threading", "Thread"), ("decimal", "Decimal"), ("_thread", "allocate_lock"),
-                                ("errno", "ENOENT"), ("collections", "deque"), ("io", "open"), ("_io", "open")):
+        for name, attribute in (("os", "getcwd"), ("math", "pi"), ("enum", "auto"), ("os.path", "join"),
+                                ("time", "time"), ("threading", "Thread"), ("decimal", "Decimal"),
+                                ("_thread", "allocate_lock"), ("errno", "ENOENT"), ("collections", "deque"),
+                                ("io", "open"), ("_io", "open")):
             with self.subTest(name=name):
                 module, other = one.import_(name), two.import_(name)
                 mine = __import__("importlib").import_module(name)
@@ -283,7 +290,8 @@ class Projections(SpaceTest):
         for name, attribute, target in (("os", "path", "os.path"), ("os", "path", "posixpath"), ("os", "sys", "sys"),
                                         ("collections", "abc", "collections.abc"), ("dataclasses", "re", "re"),
                                         ("pathlib", "os", "os"), ("threading", "_sys", "sys"), ("enum", "sys", "sys"),
-                                        ("encodings", "aliases", "encodings.aliases"), ("inspect", "builtins", "builtins")):
+                                        ("encodings", "aliases", "encodings.aliases"),
+                                        ("inspect", "builtins", "builtins")):
             with self.subTest(name=f"{name}.{attribute}"):
                 self.assertIs(getattr(space.import_(name), attribute), space.import_(target))
 
@@ -319,7 +327,7 @@ class Projections(SpaceTest):
 
     def test_a_projection_can_be_reloaded_and_imported_again(self):
         space = self.space()
-        space.exec("import importlib, math, enum; math.pi = 3; del __import__('sys').modules['math']; import math as again")
+        space.exec("import importlib, math, enum, sys; math.pi = 3; del sys.modules['math']; import math as again")
         self.assertAlmostEqual(space.eval("again.pi"), 3.14159, places=4)
         space.exec("old = enum.Enum; importlib.reload(enum)\nclass E(enum.Enum):\n    A = 1")
         self.assertIs(space.eval("enum.Enum"), __import__("enum").Enum)
