@@ -127,11 +127,11 @@ def purge_classes():
         delattr(owner, name)
 
 
-def forget_dead_classes():
+def forget_dead_classes(tables):
     """Abstract classes remember which classes were asked about, by weak references that RustPython leaves there when a
     class is gone, and looks through at each question. (Upstream should remove them, as CPython does.)"""
     metaclass = modules["abc"].ABCMeta
-    for module in list(modules.values()):
+    for module in [module for table in [modules, *tables] for module in list(table.values())]:
         for value in list(getattr(module, "__dict__", {}).values()):
             if isinstance(value, metaclass):
                 modules["_abc"]._reset_caches(value)

@@ -44,12 +44,6 @@ def _tell_workers(names):
         queue.put(None)
 
 
-def daemons(idents, own):
-    """Those of the threads that a program would not wait for when it ends."""
-    known = _known(own)
-    return [ident for ident in idents if ident not in known or known[ident].daemon]
-
-
 def describe(stacks, own):
     """Rows of identifier, name and formatted stack, for identifiers and their stacks: file, line and function's name, the
     outermost first."""

@@ -15,7 +15,7 @@ use rustpython_vm::builtins::PyDictRef;
 /// What threads have put in the place of a generation's import state.
 #[derive(Default)]
 pub(crate) struct Asides {
-    /// How many there are: asked at every import.
+    /// How many there are; asked at every import.
     count: AtomicUsize,
     asides: Mutex<Vec<Aside>>,
 }

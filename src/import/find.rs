@@ -265,6 +265,9 @@ fn load_own(
         super::project::hidden_module(text, vm)?;
     }
     let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
+    if generation.asides.copies(text) != Some(true) {
+        generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
+    }
     tracing::trace!(space = generation.name(), module = text, "imported");
     if text == "importlib.util" {
         for def in generation.shared.util.get().copied().unwrap_or_default() {
@@ -437,6 +440,7 @@ fn adopt(
     }
     generation.modules(vm)?.set_item(name, module.clone(), vm)?;
     generation.table.taken(text, parent.id(), parent.table.get(text));
+    generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
     if let Some((package, child)) = text.rsplit_once('.')
         && generation.table.taken_from(package).is_none()
         && let Some(package) = generation.loaded(&vm.ctx.new_str(package), vm)?

@@ -186,6 +186,13 @@ impl Shared {
         drop(handle);
     }
 
+    /// The generations that are current, and those that were superseded and in which threads may still run.
+    pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
+        let mut generations: Vec<_> = self.tree.read().values().filter_map(|node| node.current()).collect();
+        generations.extend(self.draining.lock().iter().cloned());
+        generations
+    }
+
     pub(crate) fn node(&self, id: SpaceId) -> Option<Arc<Node>> {
         self.tree.read().get(id).cloned()
     }
@@ -453,8 +460,8 @@ impl Generation {
         };
         if full {
             // Outside the lock: what is upgraded may be the last reference by then.
-            let (alive, dead): (Vec<_>, Vec<_>) =
-                self.classes.lock().noted.clone().into_iter().partition(|class| class.upgrade().is_some());
+            let noted = self.classes.lock().noted.clone();
+            let (alive, dead): (Vec<_>, Vec<_>) = noted.into_iter().partition(|class| class.upgrade().is_some());
             let gone: FxHashSet<usize> = dead.iter().map(|class| address(class.as_object())).collect();
             let mut classes = self.classes.lock();
             classes.limit = alive.len() * 2;
@@ -560,23 +567,11 @@ impl Generation {
     }
 
     /// Whether `module`, which `sys.modules` has under `name`, was put there by somebody and not by an import of the
-    /// space. Code that imports execute names the space's builtins; what executes none has a spec at least.
-    pub(crate) fn is_stand_in(&self, name: &str, module: &PyObjectRef, vm: &VirtualMachine) -> bool {
-        if matches!(name, "sys" | "builtins" | "__main__") {
-            return false;
-        }
-        let expected = self.table.taken_from(name).unwrap_or(self.id());
-        let Some(dict) = module.downcast_ref::<PyModule>().map(|module| module.dict()) else {
-            return !self.has_loaded(name);
-        };
-        let item = |name: &str| dict.get_item_opt(name, vm).ok().flatten();
-        let builtins = item("__builtins__").map(|builtins| match builtins.downcast_ref::<PyModule>() {
-            Some(module) => module.dict().into(),
-            None => builtins,
-        });
-        match builtins.and_then(|builtins| Self::of_builtins(&builtins)) {
-            Some(owner) => owner.id() != expected,
-            None => item("__spec__").is_none_or(|spec| vm.is_none(&spec)),
+    /// space.
+    pub(crate) fn is_stand_in(&self, name: &str, module: &PyObject) -> bool {
+        match self.table.ended_with(name) {
+            Some(imported) => imported != address(module),
+            None => !self.has_loaded(name),
         }
     }
 

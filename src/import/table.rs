@@ -124,6 +124,8 @@ const MAX_SITES: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct ModuleTable {
     records: DashMap<String, ModuleRecord>,
+    /// The addresses of the objects that imports ended with.
+    modules: DashMap<String, usize, FxBuildHasher>,
     sites: DashMap<SiteKey, [Option<PyObjectRef>; 3], FxBuildHasher>,
 }
 
@@ -169,6 +171,16 @@ impl ModuleTable {
         if let Some(mut record) = self.records.get_mut(name) {
             record.state = ModuleState::Unloaded;
         }
+    }
+
+    /// Notes which object the import of `name` ended with.
+    pub(crate) fn end_with(&self, name: &str, module: usize) {
+        self.modules.insert(name.to_owned(), module);
+    }
+
+    /// The address of the object that the import of `name` ended with, here or where it was taken from.
+    pub(crate) fn ended_with(&self, name: &str) -> Option<usize> {
+        self.modules.get(name).map(|module| *module)
     }
 
     /// The space that `name` was taken from, when it was.

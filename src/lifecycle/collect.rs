@@ -1,5 +1,7 @@
 //! Finding garbage, finishing it, and taking it out of everybody's reach.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashSet;
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
@@ -12,6 +14,7 @@ use super::{
     scope::{Belongs, Scope},
 };
 use crate::{
+    import::generation::Generation,
     sysview::visible,
     vm::{
         heap::{Isolated, Stopped, address},
@@ -87,17 +90,22 @@ fn finalize(garbage: &[PyObjectRef], scope: &Scope, vm: &VirtualMachine) {
             report(error, "Exception ignored while calling weakref callback", callback, scope, vm);
         }
     }
-    for object in garbage {
-        if object.class().slots.del.load().is_none() || object.gc_finalized() {
-            continue;
+    let to_finalize = |object: &&PyObjectRef| object.class().slots.del.load().is_some() && !object.gc_finalized();
+    let mut rest =
+        garbage.iter().filter(to_finalize).map(|object| (scope.generation_of(object, vm), object)).peekable();
+    while let Some((generation, object)) = rest.next() {
+        let mut objects = vec![object.clone()];
+        let is_same = |other: Option<&Arc<Generation>>| other.map(Arc::as_ptr) == generation.map(Arc::as_ptr);
+        while let Some((_, object)) = rest.next_if(|(other, _)| is_same(*other)) {
+            objects.push(object.clone());
         }
-        // The interpreter reports what it raises to the space of the topmost frame.
-        if let Some(generation) = scope.generation_of(object, vm) {
-            let bound = vm.ctx.new_list(vec![object.clone()]);
-            // What may fail is the way to the finalizer.
+        // The interpreter reports what they raise to the space of the topmost frame.
+        if let Some(generation) = generation {
+            let bound = vm.ctx.new_list(objects.clone());
+            // What may fail is the way to the finalizers.
             let _ = visible::in_space(generation, &FINALIZE, bound.into(), vm);
         }
-        object.try_call_finalizer();
+        objects.iter().for_each(|object| object.try_call_finalizer());
     }
 }
 

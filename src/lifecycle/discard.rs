@@ -220,7 +220,7 @@ fn wait(
         let late = match deadline {
             Some(deadline) => Instant::now() >= deadline,
             None => {
-                let daemons = registrations::daemon_threads(generation, vm);
+                let daemons = registrations::threads_waited_for(generation, false);
                 inside.iter().all(|thread| daemons.contains(thread))
             }
         };

@@ -13,7 +13,7 @@ use rustpython_vm::{
 use super::{census::Extent, collect, paths, report::Held, scope::Scope};
 use crate::{
     event::EventKind,
-    import::{find, generation::Generation, level, policy, project},
+    import::{find, generation::Generation, level, locks::Acquired, policy, project},
     vm::native::copy_dict,
 };
 
@@ -286,16 +286,30 @@ pub(crate) fn reimport(
         subject(generation, &name.clone().into(), Operation::Reimport, force, vm)?;
     }
     names.insert(0, first.name);
+    // One thread at a time, and no reload of the space meanwhile.
+    let Acquired::Lock(turn) = generation.shared.reload_turn(generation.id(), vm)? else {
+        let message = format!("cannot reimport {text:?}: another thread does, and waits for this one");
+        return Err(vm.new_import_error(message, vm.ctx.new_str(text)));
+    };
     // From here on, `sys.modules` is looked up for the running thread.
-    super::reload::separate(generation, vm)?;
+    let is_first = super::reload::separate(generation, vm)?;
+    let result = second_copy(generation, &text, &names, vm);
+    if is_first && turn.is_outermost() {
+        super::reload::rejoin(generation, vm)?;
+    }
+    result
+}
+
+/// Imports `names`, of which `text` is the first, in an import state in which they are not loaded.
+fn second_copy(generation: &Arc<Generation>, text: &str, names: &[PyStrRef], vm: &VirtualMachine) -> PyResult {
     let state = copy_dict(&generation.import_state(), vm);
     let modules = vm.ctx.types.dict_type.as_object().call((generation.modules(vm)?,), vm)?;
-    for name in &names {
+    for name in names {
         // `importlib.reload` takes a module out for a moment.
         forget(&modules, name, vm)?;
     }
     state.set_item("modules", modules, vm)?;
-    let _aside = generation.asides.enter(state, Some(&text));
+    let _aside = generation.asides.enter(state, Some(text));
     let copies = names
         .iter()
         .map(|name| level::import_module(generation, &name.to_string_lossy(), vm))

@@ -78,9 +78,13 @@ pub(super) fn purge(generations: &[Arc<Generation>], classes: &[Mark], vm: &Virt
     run("purge", vec![vm.ctx.new_bool(is_main).into()], generations, classes, vm)
 }
 
-/// Makes abstract platform classes forget which classes they were asked about.
+/// Makes abstract classes in platform modules and in modules of the spaces forget which classes they were asked about.
 pub(super) fn forget_dead_classes(vm: &VirtualMachine) -> PyResult<()> {
-    run("forget_dead_classes", Vec::new(), &[], &[], vm)
+    let generations = Shared::of(vm).map(|shared| shared.generations()).unwrap_or_default();
+    let tables = generations.iter().filter_map(|generation| generation.modules(vm).ok());
+    // A program's own `sys.modules` would run its code.
+    let tables = tables.filter(|modules| modules.class().is(vm.ctx.types.dict_type)).collect();
+    run("forget_dead_classes", vec![vm.ctx.new_list(tables).into()], &[], &[], vm)
 }
 
 /// Takes the generations' variables out of the running thread's context, while their modules say which they are.

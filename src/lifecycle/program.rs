@@ -1,7 +1,7 @@
 //! A program from its first line to the exit of the process, in the order in which CPython ends one
 //! (`Py_FinalizeEx`): report the exception, join non-daemon threads, run `atexit` callbacks, flush, finalise.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
 use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDict};
 
@@ -131,9 +131,9 @@ fn join_threads(generation: &Arc<Generation>, vm: &VirtualMachine) {
         Ok(Some(shutdown)) => shutdown,
         _ => return,
     };
-    registrations::end_thread_pools(generation, vm);
-    if let Err(error) = wait_for_threads(generation, vm).and_then(|()| shutdown.call((), vm)) {
-        let waited_for = registrations::waited_for(generation, vm);
+    if let Err(error) = shutdown.call((), vm) {
+        // Ctrl-C, mostly: say what it was that did not come to its end.
+        let waited_for = registrations::threads_waited_for(generation, true);
         let threads = registrations::describe_threads(generation, &waited_for, vm).into_iter();
         let names: Vec<_> =
             threads.filter(|thread| waited_for.contains(&thread.ident)).map(|thread| thread.name).collect();
@@ -142,21 +142,6 @@ fn join_threads(generation: &Arc<Generation>, vm: &VirtualMachine) {
         visible::unraisable(generation, error, message, threading, vm);
     }
 }
-
-/// Waits until none of the space's own threads is left that a program waits for. RustPython's join at exit does not hear
-/// Ctrl-C before the thread has ended. (Upstream should check signals in `_thread._shutdown`.)
-fn wait_for_threads(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
-    let mut pause = Duration::from_micros(50);
-    while !registrations::waited_for(generation, vm).is_empty() {
-        vm.allow_threads(|| std::thread::sleep(pause));
-        pause = (pause * 2).min(LOOK);
-        vm.check_signals()?;
-    }
-    Ok(())
-}
-
-/// The longest sleep between two looks at the threads.
-const LOOK: Duration = Duration::from_millis(10);
 
 impl Runtime {
     /// Shuts the runtime down: joins non-daemon threads, ends the spaces, leaves first, each with its `atexit`

@@ -75,14 +75,13 @@ fn ask(generation: &Arc<Generation>, function: &str, about: Vec<PyObjectRef>, vm
 
 /// The identifiers of the running threads that the space started.
 fn started(generation: &Generation) -> Vec<u64> {
-    generation.state.threads.lock().iter().copied().collect()
+    generation.state.threads.lock().keys().copied().collect()
 }
 
-/// The identifiers of the running daemon threads that the space started.
-pub(crate) fn daemon_threads(generation: &Arc<Generation>, vm: &VirtualMachine) -> Vec<u64> {
-    let started = started(generation).into_iter().map(|ident| vm.ctx.new_int(ident).into()).collect();
-    let daemons = ask(generation, "daemons", started, vm);
-    daemons.and_then(|daemons| daemons.try_to_value(vm)).unwrap_or_default()
+/// The identifiers of those for which a program waits when it ends, or of the others.
+pub(crate) fn threads_waited_for(generation: &Generation, waited_for: bool) -> Vec<u64> {
+    let threads = generation.state.threads.lock();
+    threads.iter().filter(|(_, is_waited_for)| **is_waited_for == waited_for).map(|(thread, _)| *thread).collect()
 }
 
 /// Names and stacks of the threads that the space started, and of those `inside`.
@@ -119,16 +118,6 @@ pub(crate) fn describe_threads(
         let unnamed = |ident: &u64| StayingThread { ident: *ident, name: ident.to_string(), stack: String::new() };
         idents.iter().map(unnamed).collect()
     })
-}
-
-/// The identifiers of the threads that the space started, that still run, and that keep a program from ending.
-pub(crate) fn waited_for(generation: &Arc<Generation>, vm: &VirtualMachine) -> Vec<u64> {
-    let mut threads = started(generation);
-    if !threads.is_empty() {
-        let daemons = daemon_threads(generation, vm);
-        threads.retain(|thread| !daemons.contains(thread));
-    }
-    threads
 }
 
 /// The code and line of each frame of these threads, the outermost first.

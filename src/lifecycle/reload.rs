@@ -245,7 +245,7 @@ pub(super) fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<b
 }
 
 /// Undoes [`separate`].
-fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
+pub(super) fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
     move_import_state(old, &old.import_state(), old.sys_dict.clone(), vm)
 }
 
@@ -274,11 +274,17 @@ fn stand_ins(old: &Generation, scope: &Scope, vm: &VirtualMachine) -> PyResult<V
     let mut kept = Vec::new();
     for (name, module) in modules {
         let Some(text) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
-        if old.is_stand_in(text, &module, vm) && !super::paths::belongs(scope, &module, vm) {
+        if old.is_stand_in(text, &module) && is_foreign(scope, &module, vm) {
             kept.push((name, module));
         }
     }
     Ok(kept)
+}
+
+/// Whether `object` is nobody's of the spaces, and leads to nothing of theirs.
+fn is_foreign(scope: &Scope, object: &PyObjectRef, vm: &VirtualMachine) -> bool {
+    !super::paths::belongs(scope, object, vm)
+        && !super::paths::leads_into(scope, object, &Stopped::new(vm), &mut ClassCache::default(), vm)
 }
 
 /// Carries over the finders and path hooks that somebody added.
@@ -293,10 +299,7 @@ fn configure(old: &Arc<Generation>, new: &Arc<Generation>, scope: &Scope, vm: &V
         };
         // Another thread may be making the old one's import system.
         let (Some(before), Some(own)) = (items(old)?, items(new)?) else { continue };
-        let foreign = |item: &PyObjectRef| {
-            !super::paths::belongs(scope, item, vm)
-                && !super::paths::leads_into(scope, item, &Stopped::new(vm), &mut ClassCache::default(), vm)
-        };
+        let foreign = |item: &PyObjectRef| is_foreign(scope, item, vm);
         // Where they stood relative to the space's own finders, which are new.
         let first_own = before.iter().position(|item| !foreign(item)).unwrap_or(before.len());
         let (front, back): (Vec<_>, Vec<_>) =
@@ -326,7 +329,7 @@ fn ask(
             let defined = name.downcast_ref::<PyStr>().and_then(|name| name.to_str());
             let is_defined = defined.is_some_and(|name| old.defined.lock().contains(name));
             if is_defined || super::paths::belongs(scope, &value, vm) {
-                main.del_item(&*name, vm)?;
+                remove(&main, &name, vm)?;
             }
         }
         main.set_item("__builtins__", new.builtins.clone().into(), vm)?;
@@ -383,7 +386,7 @@ impl Names {
         for (name, value) in &self.changes {
             match value {
                 Some(value) => main.set_item(&**name, value.clone(), vm)?,
-                None => main.del_item(&**name, vm)?,
+                None => remove(main, name, vm)?,
             }
         }
         Ok(())
@@ -450,20 +453,30 @@ fn carry_builtins(old: &Generation, new: &Generation, scope: &Scope, vm: &Virtua
         let is_new = interpreter.get_item_opt(&*name, vm)?.is_none_or(|theirs| !theirs.is(&value));
         let bound_to = |value: &PyObjectRef| vm.get_attribute_opt(value, "__self__").ok().flatten();
         let is_own = || bound_to(&value).is_some_and(|this| this.is(&old.builtins));
-        let is_described =
-            || matches!(name.str(vm).as_ref().map(|name| name.as_bytes()), Ok(b"__spec__" | b"__loader__"));
-        if is_new && !is_own() && !is_described() && !super::paths::belongs(scope, &value, vm) {
+        // Somebody's own `__import__` goes on to call the old one.
+        let is_its_own = ["__spec__", "__loader__", "__import__", "exec", "eval", "__build_class__"];
+        let text = name.downcast_ref::<PyStr>().and_then(|name| name.to_str());
+        if is_new && !is_own() && !text.is_some_and(|name| is_its_own.contains(&name)) && is_foreign(scope, &value, vm)
+        {
             new.builtins_dict.set_item(&*name, value, vm)?;
         }
     }
     Ok(())
 }
 
+/// Takes `name` out of a namespace, if other threads have left it there.
+fn remove(namespace: &PyDictRef, name: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    match namespace.del_item(&**name, vm) {
+        Err(error) if error.fast_isinstance(vm.ctx.exceptions.key_error) => Ok(()),
+        result => result,
+    }
+}
+
 /// Gives a dict, that of `__main__` say, back what it had.
 fn restore(main: &PyDictRef, before: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     for (name, _) in main.clone() {
         if !before.contains_key(&*name, vm) {
-            main.del_item(&*name, vm)?;
+            remove(main, &name, vm)?;
         }
     }
     for (name, value) in before.clone() {
@@ -510,8 +523,10 @@ impl Space {
     /// space by name, and swaps it in. Calls that run finish in the old generation, which is discarded when no thread is
     /// in it any more.
     ///
-    /// Configuration survives: `sys.path` and the rest of `sys`, finders and stand-ins that somebody added, streams, the
-    /// identity of `sys` and of `__main__`'s namespace. Modules do not.
+    /// Configuration survives: `sys.path` and the rest of `sys`, finders and stand-ins that somebody added, streams, what
+    /// was put into `builtins`, the identity of `sys` and of `__main__`'s namespace. Modules do not. That namespace is one
+    /// for all generations: code that runs in it while the space is reloaded finds what the old generation's names meant
+    /// gone.
     ///
     /// # Errors
     /// [`Error::Unknown`] or [`Error::Closed`] once the space was discarded, [`Error::Root`] for the root,

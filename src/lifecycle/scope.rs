@@ -108,7 +108,7 @@ impl Scope {
             let Some(modules) = modules.downcast_ref::<PyDict>() else { continue };
             for (name, module) in modules {
                 let Some(name) = name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) else { continue };
-                if generation.is_stand_in(name, &module, vm) {
+                if generation.is_stand_in(name, &module) {
                     continue;
                 }
                 if let Some(module) = module.downcast_ref::<PyModule>()
@@ -352,13 +352,12 @@ impl Scope {
         let (Some(heap), Some(body)) = (&class.heaptype_ext, class.attributes.as_dict()) else {
             return Belongs::Outside;
         };
-        if self.marked.contains_key(&address(class.as_object())) {
-            return Belongs::Core;
-        }
-        let Ok(Some(module)) = body.get_item_opt(identifier!(vm, __module__), vm) else { return Belongs::Unknown };
-        let Some(module) = module.downcast_ref::<PyStr>() else { return Belongs::Unknown };
+        let is_marked = self.marked.contains_key(&address(class.as_object()));
+        let unknown = if is_marked { Belongs::Core } else { Belongs::Unknown };
+        let Ok(Some(module)) = body.get_item_opt(identifier!(vm, __module__), vm) else { return unknown };
+        let Some(module) = module.downcast_ref::<PyStr>() else { return unknown };
         let name = heap.qualname.read().clone();
-        let Some(qualified) = name.to_str() else { return Belongs::Unknown };
+        let Some(qualified) = name.to_str() else { return unknown };
         let is_ours = module.to_str().is_some_and(|name| self.names.contains(name));
         for (_, value) in body {
             if let Some(function) = value.downcast_ref::<PyFunction>()
@@ -367,7 +366,7 @@ impl Scope {
                 let belongs = self.of_builtins(Some(&builtins));
                 // What is a function of platform code here (`dataclass`, `total_ordering`), or was assigned later, says
                 // nothing; in a platform class the first one does.
-                if belongs == Belongs::Unknown && !is_ours {
+                if belongs == Belongs::Unknown && !is_ours && !is_marked {
                     return Belongs::Unknown;
                 }
                 if belongs != Belongs::Unknown && is_in_body(function, qualified, vm) {
@@ -375,8 +374,8 @@ impl Scope {
                 }
             }
         }
-        if !is_ours {
-            return Belongs::Unknown;
+        if is_marked || !is_ours {
+            return unknown;
         }
         match self.generations.iter().find_map(|generation| stands_in(generation, class, module, qualified, vm)) {
             Some(true) if self.is_elsewhere(class, module, qualified, vm) => Belongs::Unknown,

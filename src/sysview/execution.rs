@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    AsObject, Py, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyDictRef, PyModule, PyType},
     frame,
     function::{FuncArgs, PyMethodDef},
@@ -57,13 +57,28 @@ fn eval(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyRes
 /// What a class statement calls. The space remembers its classes: one that is replaced by what a decorator makes of it
 /// stands under no name, and still has to be found when the space goes.
 fn build_class(builtins: PyRef<PyModule>, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let body = args.args.first().cloned();
     let made = shared(vm)?.build_class.call(args, vm)?;
-    if let (Some(_), Some(generation)) =
-        (made.downcast_ref::<PyType>(), Generation::of_builtins(builtins.dict().as_object()))
+    if let (Some(class), Some(body), Some(generation)) =
+        (made.downcast_ref::<PyType>(), body, Generation::of_builtins(builtins.dict().as_object()))
+        && is_of_body(class, &body, vm)
     {
         generation.note_class(made.downgrade(None, vm)?);
     }
     Ok(made)
+}
+
+/// Whether a class has the name that its body has: a metaclass may return any class, one that was there before among them.
+fn is_of_body(class: &Py<PyType>, body: &PyObjectRef, vm: &VirtualMachine) -> bool {
+    let namespace = class.attributes.as_dict();
+    let module = namespace.and_then(|namespace| namespace.get_item_opt("__module__", vm).ok().flatten());
+    let name = class.heaptype_ext.as_ref().map(|heap| heap.qualname.read().clone());
+    let of_body = |attribute: &'static str| body.get_attr(attribute, vm).ok();
+    let is_same = |one: Option<PyObjectRef>, other: Option<PyObjectRef>| match (one, other) {
+        (Some(one), Some(other)) => vm.bool_eq(&one, &other).unwrap_or(false),
+        _ => false,
+    };
+    is_same(module, of_body("__module__")) && is_same(name.map(Into::into), of_body("__qualname__"))
 }
 
 fn shared(vm: &VirtualMachine) -> PyResult<Arc<Shared>> {

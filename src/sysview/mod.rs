@@ -19,7 +19,7 @@ pub(crate) mod hooks;
 pub(crate) mod natives;
 pub(crate) mod visible;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDictRef};
@@ -31,8 +31,8 @@ use crate::{event::Delivery, import::generation::Generation};
 pub(crate) struct State {
     pub(crate) exit: exit::Callbacks,
     pub(crate) codecs: codecs::Registry,
-    /// The identifiers of the running threads that the space started.
-    pub(crate) threads: Mutex<HashSet<u64>>,
+    /// The identifiers of the running threads that the space started, and whether a program waits for them when it ends.
+    pub(crate) threads: Mutex<HashMap<u64, bool>>,
     /// What it gave to `sqlite3.register_adapter` and `register_converter`.
     pub(crate) adapters: Mutex<Vec<natives::Adapter>>,
     /// What it gave to `os.register_at_fork`.

@@ -1,6 +1,9 @@
 //! `_imp` and `_thread`: native functions that act on the module system, or start code in it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
@@ -34,10 +37,11 @@ static IMP: [PyMethodDef; 5] = [
     def("init_frozen", init_frozen),
 ];
 
-static THREAD: [PyMethodDef; 3] = [
+static THREAD: [PyMethodDef; 4] = [
     def("start_new_thread", start_new_thread),
     def("start_new", start_new_thread),
     def("start_joinable_thread", start_joinable_thread),
+    def("_shutdown", thread_shutdown),
 ];
 
 static ADD_AUDIT_HOOK: PyMethodDef = def("addaudithook", add_audit_hook);
@@ -337,10 +341,10 @@ fn audit(event: PyStrRef, args: PyObjectRef, vm: &VirtualMachine) -> PyResult<()
 fn after_fork(vm: &VirtualMachine) {
     locks::after_fork();
     let Some(shared) = Shared::of(vm) else { return };
-    let current = shared.tree.read().values().filter_map(|node| node.current()).collect::<Vec<_>>();
-    let draining = shared.draining.lock().clone();
-    for generation in current.iter().chain(&draining) {
-        generation.life.keep_only(rustpython_vm::stdlib::_thread::get_ident());
+    let me = rustpython_vm::stdlib::_thread::get_ident();
+    for generation in shared.generations() {
+        generation.life.keep_only(me);
+        generation.state.threads.lock().retain(|thread, _| *thread == me);
     }
 }
 
@@ -355,19 +359,40 @@ fn register_at_fork(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
 }
 
 fn start_new_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    original("_thread", "start_new_thread", carry_space(args, vm), vm)
+    original("_thread", "start_new_thread", carry_space(args, false, vm), vm)
 }
 
 fn start_joinable_thread(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    original("_thread", "start_joinable_thread", carry_space(args, vm), vm)
+    let daemon = args.args.get(2).or_else(|| args.kwargs.get("daemon"));
+    let is_waited_for = daemon.is_some_and(|daemon| daemon.is(&vm.ctx.false_value));
+    original("_thread", "start_joinable_thread", carry_space(args, is_waited_for, vm), vm)
+}
+
+/// `_thread._shutdown`, which joins the threads that are no daemons when the program ends. RustPython's does not hear
+/// Ctrl-C before a thread has ended, so this waits for those of the spaces first. (Upstream should check signals.)
+fn thread_shutdown(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let me = rustpython_vm::stdlib::_thread::get_ident();
+    let is_waited_for = |generation: &Arc<Generation>| {
+        generation.state.threads.lock().iter().any(|(thread, is_waited_for)| *is_waited_for && *thread != me)
+    };
+    let mut pause = Duration::from_micros(50);
+    if let Some(shared) = Shared::of(vm) {
+        while shared.generations().iter().any(is_waited_for) {
+            vm.allow_threads(|| std::thread::sleep(pause));
+            pause = (pause * 2).min(Duration::from_millis(10));
+            vm.check_signals()?;
+        }
+    }
+    original("_thread", "_shutdown", args, vm)
 }
 
 /// Wraps the function of a new thread, so that native code which runs before the first frame of a space (and platform
 /// code, whose frames do not count) works for the space that started the thread.
-fn carry_space(mut args: FuncArgs, vm: &VirtualMachine) -> FuncArgs {
+fn carry_space(mut args: FuncArgs, is_waited_for: bool, vm: &VirtualMachine) -> FuncArgs {
     let Some(generation) = space(vm) else { return args };
     let wrap = |function: &PyObjectRef| {
-        let start = vm.ctx.new_tuple(vec![generation.key.clone().into(), function.clone()]);
+        let is_waited_for = vm.ctx.new_bool(is_waited_for).into();
+        let start = vm.ctx.new_tuple(vec![generation.key.clone().into(), function.clone(), is_waited_for]);
         bind(&THREAD_MAIN, start, vm)
     };
     let function = match args.args.first_mut() {
@@ -382,7 +407,9 @@ fn carry_space(mut args: FuncArgs, vm: &VirtualMachine) -> FuncArgs {
 }
 
 fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    let [key, function] = start.as_slice() else { return Err(vm.new_system_error("a thread started without a space")) };
+    let [key, function, is_waited_for] = start.as_slice() else {
+        return Err(vm.new_system_error("a thread started without a space"));
+    };
     let key = key.downcast_ref::<SpaceKey>().ok_or_else(|| vm.new_system_error("a thread started without a space"))?;
     let run = || {
         let result = panic::catch(vm, || function.call(args, vm));
@@ -402,7 +429,7 @@ fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResu
     match key.get(vm) {
         Ok(generation) => {
             let ident = rustpython_vm::stdlib::_thread::get_ident();
-            generation.state.threads.lock().insert(ident);
+            generation.state.threads.lock().insert(ident, is_waited_for.is(&vm.ctx.true_value));
             let result = owner::enter(Owner::Space(Arc::clone(&generation)), run);
             generation.state.threads.lock().remove(&ident);
             result

@@ -32,10 +32,13 @@ pub(crate) fn address(object: &PyObject) -> usize {
 pub(crate) struct Stopped<'vm> {
     vm: &'vm VirtualMachine,
     interpreters: Vec<PyRc<PyGlobalState>>,
+    /// Whether the running thread has a trace or profile function: native calls would call it.
+    traced: bool,
 }
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
+        self.vm.use_tracing.set(self.traced);
         for interpreter in self.interpreters.iter().rev() {
             interpreter.stop_the_world.start_the_world(interpreter);
         }
@@ -81,7 +84,8 @@ impl<'vm> Stopped<'vm> {
     /// Stops the world. The caller must be inside the interpreter and hold no lock that another thread may wait for
     /// inside it.
     pub(crate) fn new(vm: &'vm VirtualMachine) -> Self {
-        let mut stopped = Self { vm, interpreters: Vec::new() };
+        let traced = vm.use_tracing.replace(false);
+        let mut stopped = Self { vm, interpreters: Vec::new(), traced };
         for interpreter in live_interpreter_states() {
             interpreter.stop_the_world.stop_the_world(&interpreter);
             stopped.interpreters.push(interpreter);
@@ -157,7 +161,8 @@ impl<'vm> Stopped<'vm> {
     }
 
     /// Takes `garbage` out of the collector's lists and clears the weak references to it, when nothing refers to it but
-    /// itself, this list, and native code of the caller that gives up its references: `given_up` has the object of each.
+    /// itself, this list, and native code of the caller: `given_up` has the object of each of those references, which the
+    /// caller does not use any more until the garbage is freed.
     /// Afterwards no thread can come to an object of it. Otherwise nothing happens, and the list is given back, to be
     /// dropped when the world runs again.
     pub(crate) fn isolate(
@@ -218,7 +223,8 @@ impl Isolated {
             for object in &self.garbage {
                 if object.gc_has_clear() {
                     // SAFETY: exclusive access. `isolate`, the only maker of this value, counted while nothing ran: all
-                    // references to the object come from the garbage itself and from `self.garbage`. Its weak references
+                    // references to the object come from the garbage itself, from `self.garbage`, and from what the
+                    // caller gave up, which it does not use before this function has returned. Its weak references
                     // were cleared and it was taken out of the collector's lists, which are the other ways to come to
                     // it. No Python code runs before the last object is cleared: what is released is kept, and
                     // finalizers were called before.

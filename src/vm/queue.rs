@@ -12,10 +12,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use rustpython_vm::{
-    Context, FromArgs, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    AsObject, Context, FromArgs, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDictRef, PyGenericAlias, PyType, PyTypeRef},
     class::PyClassImpl,
-    function::TimeoutSeconds,
+    function::{FuncArgs, TimeoutSeconds},
     object::{Traverse, TraverseFn},
     pyclass,
     types::Constructor,
@@ -70,9 +70,13 @@ impl PyPayload for SimpleQueue {
 }
 
 impl Constructor for SimpleQueue {
-    type Args = ();
+    type Args = FuncArgs;
 
-    fn py_new(_class: &Py<PyType>, _args: Self::Args, _vm: &VirtualMachine) -> PyResult<Self> {
+    /// A derived class may have an `__init__` that takes arguments.
+    fn py_new(class: &Py<PyType>, args: FuncArgs, vm: &VirtualMachine) -> PyResult<Self> {
+        if class.is(Self::class(&vm.ctx)) && (!args.args.is_empty() || !args.kwargs.is_empty()) {
+            return Err(vm.new_type_error("SimpleQueue() takes no arguments"));
+        }
         Ok(Self::default())
     }
 }
@@ -89,8 +93,8 @@ struct PutArgs {
     #[pyarg(any)]
     item: PyObjectRef,
     #[expect(dead_code, reason = "accepted for the sake of `queue.Queue`'s signature")]
-    #[pyarg(any, default = true)]
-    block: bool,
+    #[pyarg(any, default)]
+    block: Option<PyObjectRef>,
     #[expect(dead_code, reason = "likewise")]
     #[pyarg(any, default)]
     timeout: Option<PyObjectRef>,
@@ -98,8 +102,8 @@ struct PutArgs {
 
 #[derive(FromArgs)]
 struct GetArgs {
-    #[pyarg(any, default = true)]
-    block: bool,
+    #[pyarg(any, default)]
+    block: Option<PyObjectRef>,
     #[pyarg(any, default)]
     timeout: Option<TimeoutSeconds>,
 }
@@ -161,18 +165,20 @@ impl SimpleQueue {
     /// Takes the oldest item out, and waits for one, for `timeout` seconds if that is not None. Raises Empty.
     #[pymethod]
     fn get(zelf: &Py<Self>, args: GetArgs, vm: &VirtualMachine) -> PyResult {
-        let timeout = args.timeout.filter(|_| args.block).map(TimeoutSeconds::to_secs_f64);
+        let block = args.block.map_or(Ok(true), |block| block.try_to_bool(vm))?;
+        let timeout = args.timeout.filter(|_| block).map(TimeoutSeconds::to_secs_f64);
         if timeout.is_some_and(|seconds| seconds < 0.0) {
             return Err(vm.new_value_error("'timeout' must be a non-negative number"));
         }
+        let limit = timeout.map(Duration::try_from_secs_f64).transpose();
+        let limit = limit.map_err(|_| vm.new_overflow_error("timeout value is too large"))?;
         // Longer than the clock goes is for ever.
-        let limit = timeout.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             if let Some(item) = zelf.pop() {
                 return Ok(item);
             }
-            if !args.block || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if !block || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(empty(vm));
             }
             zelf.wait(deadline, vm);

@@ -6,6 +6,7 @@ import gc
 import io
 import sys
 import threading
+import time
 import unittest
 import weakref
 
@@ -424,6 +425,21 @@ class Twice(Discarding):
 
 class Bystanders(Discarding):
     """What the host has is looked at, and not touched."""
+
+    def test_a_profile_function_is_not_called_while_nothing_may_run(self):
+        space = self.space()
+        space.exec("import operator\ncaller = operator.methodcaller('method', 1, key=2)")
+        seen, other = [], threading.Thread(target=time.sleep, args=(0.5,))
+        self.addCleanup(sys.setprofile, None)
+        other.start()
+        sys.setprofile(lambda frame, event, argument: seen.append(type(argument).__name__))
+        space.discard()
+        # Another thread goes on, so the world does.
+        other.join()
+        sys.setprofile(None)
+        self.assertIn("builtin_function_or_method", seen)
+        self.assertNotIn("methodcaller", seen)
+        self.assertNotIn("ArgumentProbe", seen)
 
     def test_dicts_with_methods_of_their_own(self):
         seen = []

@@ -292,6 +292,19 @@ class Forced(Discarding):
         objects["base"].value = 9
         self.assertEqual(objects["base"].value, 9)
 
+    def test_a_class_of_another_space_that_a_class_statement_returned(self):
+        class Base:
+            limit = 5
+
+            def hello(self):
+                return "hello"
+        space = self.space()
+        space.ns["Base"] = Base
+        space.exec("class Other(metaclass=lambda name, bases, body: Base): pass\ndef held(): pass")
+        shelf["held"] = space.ns["held"]
+        space.discard(force=True)
+        self.assertEqual((Base.limit, Base().hello()), (5, "hello"))
+
     def test_generators_are_closed(self):
         space = self.plugin()
         plugin = space.import_("plugin")

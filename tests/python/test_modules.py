@@ -1,6 +1,7 @@
 """Single modules are reloaded in place, unloaded, or imported a second time, and the rest of their space stays as it
 is."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -350,6 +351,17 @@ class Reimport(Single):
         report = space.discard()
         self.assertTrue(any("shelf['held']" in held.path for held in report.held), report)
 
+
+    def test_sys_is_afterwards_what_it_was(self):
+        space, root = self.prepared({"module.py": version(1)})
+        space.import_("module")
+        names = set(vars(space.sys))
+        self.assertIn("modules", names)
+        for source in (version(1), "1/0"):
+            write_tree(root, {"module.py": source})
+            with contextlib.suppress(ZeroDivisionError):
+                space.exec("modspace.reimport('module')")
+            self.assertEqual(set(vars(space.sys)), names)
 
     def test_other_threads_see_the_first_copy_all_the_time(self):
         space, root = self.prepared({"pkg/__init__.py": "", "pkg/sub.py": "import sys\nsys.wait()"})

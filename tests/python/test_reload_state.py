@@ -222,6 +222,32 @@ class Configuration(Reloading):
         space.reload()
         self.assertEqual(space.import_("module").value, 5)
 
+    def test_an_import_function_of_the_host_does_not_lead_into_the_old_generation(self):
+        space, root = self.app({"module.py": version(1)})
+        names, plain = [], space.builtins.__import__
+        space.builtins.__import__ = lambda name, *args: (names.append(name), plain(name, *args))[1]
+        space.import_("module")
+        write_tree(root, {"module.py": version(2)})
+        space.reload()
+        self.assertEqual(space.import_("module").version, 2)
+
+    def test_what_the_space_put_into_builtins_goes(self):
+        space, root = self.app({"module.py": version(1, "import builtins\nclass Thing: pass\n"
+                                                        "if not hasattr(builtins, 'things'): builtins.things = []\n"
+                                                        "builtins.things.append(Thing())")})
+        space.import_("module")
+        for _ in range(3):
+            self.assertTrue(space.reload().old.clean)
+        self.assertEqual(len(space.builtins.things), 1)
+
+    def test_a_module_that_put_another_in_its_place(self):
+        space, root = self.app({"module.py": "import sys, types\nother = types.ModuleType(__name__)\n"
+                                             "other.version = 1\nsys.modules[__name__] = other"})
+        self.assertEqual(space.import_("module").version, 1)
+        write_tree(root, {"module.py": version(2)})
+        self.assertIn("module", space.reload().changed)
+        self.assertEqual(space.import_("module").version, 2)
+
     def test_builtins_that_the_space_changed_are_whole_again(self):
         space, root = self.app({"module.py": "import builtins\nbuiltins.answer = lambda: 42\ndel builtins.sorted"})
         space.import_("module")

@@ -134,6 +134,19 @@ fn ctrl_c_raises_keyboard_interrupt_and_ends_by_the_signal() {
     assert_eq!(output.status.signal(), Some(2), "a shell must see that the program was interrupted");
 }
 
+#[test]
+fn threads_may_wait_for_the_end_of_the_main_thread() {
+    let program = "\
+import threading, time
+stop = threading.Event()
+threading._register_atexit(stop.set)
+def see():
+    while threading.main_thread().is_alive(): time.sleep(0.01)
+for work in (see, threading.main_thread().join, stop.wait): threading.Thread(target=work).start()
+print('end')";
+    run(["run", "-c", program]).succeeded().stdout_is("end\n");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_at_the_end_names_the_thread_that_hangs() {
