@@ -22,7 +22,7 @@ use crate::{
     import::{
         context,
         generation::{Asked, Generation, Node, Shared, SpaceId},
-        key::SpaceKey,
+        key::{self, SpaceKey},
         level,
         locks::{self, Acquired, LockKey},
     },
@@ -163,6 +163,7 @@ pub(crate) fn drain(shared: &Arc<Shared>, effort: Effort, vm: &VirtualMachine) -
 
 /// The next generation: configured as the old one, and with what was asked of that imported and run.
 fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation>, Names)> {
+    let first = separate(old, vm)?;
     let key = SpaceKey::new(old.name()).into_ref(&vm.ctx);
     let (builtins, builtins_dict) = visible::new_builtins(vm)?;
     let sys = (old.sys.clone(), old.sys_dict.clone());
@@ -186,7 +187,6 @@ fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation
     }
     state.set_item("modules", modules.into(), vm)?;
     new.set_import_state(state);
-    let first = separate(old, vm)?;
     new.publish();
     let main = old.main.get().cloned();
     let before = main.as_ref().map(|main| copy_dict(&main.dict(), vm));
@@ -240,16 +240,21 @@ pub(super) fn separate(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<b
     if !old.import_state().is(&old.sys_dict) {
         return Ok(false);
     }
-    move_import_state(old, &old.sys_dict, vm.ctx.new_dict(), vm)?;
+    // Two generations with one import state would import into each other.
+    if !move_import_state(old, &old.sys_dict, vm.ctx.new_dict(), vm)? {
+        return Err(key::closed(old.name(), vm));
+    }
     Ok(true)
 }
 
 /// Undoes [`separate`].
 pub(super) fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()> {
-    move_import_state(old, &old.import_state(), old.sys_dict.clone(), vm)
+    // Closed meanwhile, it keeps what it has.
+    move_import_state(old, &old.import_state(), old.sys_dict.clone(), vm).map(drop)
 }
 
-fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+/// Returns whether it moved, which it does not once the generation was withdrawn.
+fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &VirtualMachine) -> PyResult<bool> {
     let mut values = Vec::new();
     for name in IMPORT_STATE {
         if let Some(value) = from.get_item_opt(name, vm)? {
@@ -259,13 +264,14 @@ fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &Vir
     }
     // `values` keeps everything: nothing is freed while the world is stopped.
     let world = Stopped::new(vm);
-    if old.set_import_state(to) {
+    let moved = old.set_import_state(to);
+    if moved {
         for (name, _) in &values {
             from.del_item(*name, vm)?;
         }
     }
     drop(world);
-    Ok(())
+    Ok(moved)
 }
 
 /// The entries of `sys.modules` that somebody put there: no import of the space made them.
