@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
@@ -9,7 +10,7 @@ use rustpython_vm::{
     common::{rc::PyRc, refcount::with_deferred_drops},
     frame::InterpreterFrame,
     gc_state::gc_state,
-    vm::{PyGlobalState, runtime::live_interpreter_states},
+    vm::{PyGlobalState, runtime::live_interpreter_states, thread},
 };
 
 use super::edges::{self, Readers};
@@ -34,6 +35,25 @@ pub(crate) struct Stopped<'vm> {
     interpreters: Vec<PyRc<PyGlobalState>>,
     /// Whether the running thread has a trace or profile function: native calls would call it.
     traced: bool,
+    /// Given up last, when the world runs again.
+    _starting: MutexGuard<'static, ()>,
+}
+
+/// Held while an interpreter is being made, and while the world is stopped: an interpreter that is only being made cannot
+/// be stopped, and its objects are among all others. (RustPython's own collections have a gate for that; upstream should
+/// make it public.)
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Keeps the world from being stopped. A thread that waits for it is out of the interpreter that it may be in.
+pub(crate) fn while_starting<R>(body: impl FnOnce() -> R) -> R {
+    let _starting = STARTING.try_lock().unwrap_or_else(|| {
+        if thread::current_vm_is_set() {
+            thread::with_current_vm(|vm| vm.allow_threads(|| STARTING.lock()))
+        } else {
+            STARTING.lock()
+        }
+    });
+    body()
 }
 
 impl Drop for Stopped<'_> {
@@ -84,8 +104,9 @@ impl<'vm> Stopped<'vm> {
     /// Stops the world. The caller must be inside the interpreter and hold no lock that another thread may wait for
     /// inside it.
     pub(crate) fn new(vm: &'vm VirtualMachine) -> Self {
+        let starting = STARTING.try_lock().unwrap_or_else(|| vm.allow_threads(|| STARTING.lock()));
         let traced = vm.use_tracing.replace(false);
-        let mut stopped = Self { vm, interpreters: Vec::new(), traced };
+        let mut stopped = Self { vm, interpreters: Vec::new(), traced, _starting: starting };
         for interpreter in live_interpreter_states() {
             interpreter.stop_the_world.stop_the_world(&interpreter);
             stopped.interpreters.push(interpreter);

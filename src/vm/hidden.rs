@@ -10,7 +10,7 @@ use rustpython_vm::{
     import,
 };
 
-use super::code;
+use super::{code, heap};
 
 /// What the interpreter is started with.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,8 @@ pub(crate) fn start(
     settings.utf8_mode = 1;
     let builder = InterpreterBuilder::new().settings(settings).init_stdlib();
     let module = module(&builder.ctx);
-    builder.add_native_module(module).build()
+    let builder = builder.add_native_module(module);
+    heap::while_starting(|| builder.build())
 }
 
 /// The dispatching `sys` module's own dict: the hidden module system's values.
