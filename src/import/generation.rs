@@ -44,7 +44,11 @@ use super::{
 use crate::{
     event::{Event, EventKind, Events},
     sysview::State,
+    vm::heap::Stopped,
 };
+
+/// The part of `sys` that each generation has for itself once a space was reloaded.
+pub(crate) const IMPORT_STATE: [&str; 4] = ["modules", "meta_path", "path_hooks", "path_importer_cache"];
 
 slotmap::new_key_type! {
     /// Identifies a space in its runtime. Ids are generational: the id of a discarded space never names another one.
@@ -485,21 +489,11 @@ impl Generation {
 
     /// `modules` of all threads that have none of their own.
     fn common_modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
-        let state = self.common_state();
-        if !state.is(&self.sys_dict) && self.is_current() {
-            // Assigned by a program since the space was reloaded: it means the running generation's.
-            for name in ["modules", "meta_path", "path_hooks", "path_importer_cache"] {
-                if let Some(value) = self.sys_dict.get_item_opt(name, vm)? {
-                    state.set_item(name, value, vm)?;
-                    self.sys_dict.del_item(name, vm)?;
-                }
-            }
+        let is_assigned = |name: &&str| self.sys_dict.contains_key(*name, vm);
+        if !self.common_state().is(&self.sys_dict) && self.is_current() && IMPORT_STATE.iter().any(is_assigned) {
+            self.adopt_assigned(vm)?;
         }
-        let mut modules = state.get_item_opt(identifier!(vm, modules), vm)?;
-        if modules.is_none() {
-            // The first reload may just have moved it.
-            modules = self.common_state().get_item_opt(identifier!(vm, modules), vm)?;
-        }
+        let modules = self.common_state().get_item_opt(identifier!(vm, modules), vm)?;
         let modules = modules.filter(|modules| !vm.is_none(modules));
         modules.ok_or_else(|| {
             vm.new_runtime_error(format!(
@@ -507,6 +501,27 @@ impl Generation {
                 self.name()
             ))
         })
+    }
+
+    /// What a program has assigned in `sys` since the import state is elsewhere: it means the running generation's.
+    fn adopt_assigned(&self, vm: &VirtualMachine) -> PyResult<()> {
+        // Keeps every value until the world runs again, so that nothing is freed before.
+        let mut values = Vec::new();
+        let _world = Stopped::new(vm);
+        // Meanwhile `sys` may have become the import state again.
+        let state = self.common_state();
+        if state.is(&self.sys_dict) {
+            return Ok(());
+        }
+        for name in IMPORT_STATE {
+            if let Some(value) = self.sys_dict.get_item_opt(name, vm)? {
+                values.push(state.get_item_opt(name, vm)?);
+                state.set_item(name, value.clone(), vm)?;
+                self.sys_dict.del_item(name, vm)?;
+                values.push(Some(value));
+            }
+        }
+        Ok(())
     }
 
     /// Whether this is what the space's handles lead to.

@@ -303,7 +303,11 @@ pub(crate) fn reimport(
 /// Imports `names`, of which `text` is the first, in an import state in which they are not loaded.
 fn second_copy(generation: &Arc<Generation>, text: &str, names: &[PyStrRef], vm: &VirtualMachine) -> PyResult {
     let state = copy_dict(&generation.import_state(), vm);
-    let modules = vm.ctx.types.dict_type.as_object().call((generation.modules(vm)?,), vm)?;
+    let modules = match generation.modules(vm)?.downcast::<PyDict>() {
+        // At once, while other threads import.
+        Ok(modules) => copy_dict(&modules, vm).into(),
+        Err(modules) => vm.ctx.types.dict_type.as_object().call((modules,), vm)?,
+    };
     for name in names {
         // `importlib.reload` takes a module out for a moment.
         forget(&modules, name, vm)?;

@@ -21,7 +21,7 @@ use crate::{
     event::EventKind,
     import::{
         context,
-        generation::{Asked, Generation, Node, Shared, SpaceId},
+        generation::{Asked, Generation, IMPORT_STATE, Node, Shared, SpaceId},
         key::{self, SpaceKey},
         level,
         locks::{self, Acquired, LockKey},
@@ -78,9 +78,6 @@ impl std::fmt::Display for ReloadReport {
         Ok(())
     }
 }
-
-/// The part of `sys` that each generation has for itself once a space was reloaded.
-const IMPORT_STATE: [&str; 4] = ["modules", "meta_path", "path_hooks", "path_importer_cache"];
 
 /// Builds the next generation of `node`, swaps it in, and discards the old one when no thread is inside.
 ///
@@ -253,21 +250,23 @@ pub(super) fn rejoin(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<()>
     move_import_state(old, &old.import_state(), old.sys_dict.clone(), vm).map(drop)
 }
 
-/// Returns whether it moved, which it does not once the generation was withdrawn.
+/// Returns whether it moved, which it does not once the generation was withdrawn. What a program has assigned in `to`
+/// stays.
 fn move_import_state(old: &Generation, from: &PyDictRef, to: PyDictRef, vm: &VirtualMachine) -> PyResult<bool> {
+    // Keeps every value until the world runs again, so that nothing is freed before.
     let mut values = Vec::new();
-    for name in IMPORT_STATE {
-        if let Some(value) = from.get_item_opt(name, vm)? {
-            to.set_item(name, value.clone(), vm)?;
-            values.push((name, value));
-        }
-    }
-    // `values` keeps everything: nothing is freed while the world is stopped.
+    // Who looks something up finds the state and its entry without a stop between: it sees both moves or neither.
     let world = Stopped::new(vm);
-    let moved = old.set_import_state(to);
+    let moved = old.set_import_state(to.clone());
     if moved {
-        for (name, _) in &values {
-            from.del_item(*name, vm)?;
+        for name in IMPORT_STATE {
+            if let Some(value) = from.get_item_opt(name, vm)? {
+                if !to.contains_key(name, vm) {
+                    to.set_item(name, value.clone(), vm)?;
+                }
+                from.del_item(name, vm)?;
+                values.push(value);
+            }
         }
     }
     drop(world);

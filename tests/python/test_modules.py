@@ -420,7 +420,7 @@ class Races(Single):
         first = space.import_("pkg")
 
         def work(expression):
-            for _ in range(20 * STRESS):
+            for _ in range(200 * STRESS):
                 try:
                     self.assertEqual(space.eval(expression).value, 1)
                 except ImportError:
