@@ -5,7 +5,7 @@
 //! entry remembers what the variable held, and the variable gets a new object each time it is set, so an unchanged
 //! object tells that the entry is the later one. The variable holds ids and keeps no space alive.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
     AsObject, PyObject, PyResult, VirtualMachine,
@@ -21,6 +21,10 @@ use super::{
 
 /// What the ContextVar holds: `None`, or the id of the context space and what it held before that space was entered.
 fn value(shared: &Shared, vm: &VirtualMachine) -> PyResult {
+    // A thread sees what it stored itself, and a context that was copied for it came with what was stored before.
+    if !shared.context_used.load(Ordering::Acquire) {
+        return Ok(vm.ctx.none());
+    }
     shared.context_get.call((vm.ctx.none(),), vm)
 }
 
@@ -45,6 +49,7 @@ pub(crate) fn current(shared: &Shared, vm: &VirtualMachine) -> PyResult<Option<A
 /// Makes `node` the context space of this thread or task.
 pub(crate) fn push(shared: &Shared, node: &Node, vm: &VirtualMachine) -> PyResult<()> {
     let entry = vm.ctx.new_tuple(vec![vm.ctx.new_int(node.id.as_u64()).into(), value(shared, vm)?]);
+    shared.context_used.store(true, Ordering::Release);
     vm.call_method(&shared.context, "set", (entry,)).map(drop)
 }
 

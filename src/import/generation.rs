@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) context: PyObjectRef,
     /// Its bound `get`.
     pub(crate) context_get: PyObjectRef,
+    /// Whether it was ever set. Asking it costs as much as the rest of entering a space from native code.
+    pub(crate) context_used: AtomicBool,
     /// Hidden modules that are loaded whole.
     pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
     /// The one `ModuleSpace` object of each live space that was asked for it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustpython_vm::{
-    AsObject, Context, FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef, PyType},
+    AsObject, FromArgs, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyCode, PyInt, PyModule, PyStr, PyStrRef},
     function::{FuncArgs, PyMethodDef},
     protocol::{BufferFlags, PyBuffer},
     pyclass,
@@ -20,7 +20,7 @@ use super::{
     policy::Order,
     project,
 };
-use crate::vm::native::def;
+use crate::vm::native::{def, payload};
 
 type Key = PyRef<SpaceKey>;
 
@@ -130,18 +130,7 @@ fn exec(key: Key, spec: PyObjectRef, module: PyObjectRef, vm: &VirtualMachine) -
 #[pyclass(module = "modspace", name = "ModuleLock")]
 pub(crate) struct ModuleLock(Mutex<Option<Guard>>);
 
-impl std::fmt::Debug for ModuleLock {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("ModuleLock")
-    }
-}
-
-impl PyPayload for ModuleLock {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(ModuleLock);
 
 #[pyclass]
 impl ModuleLock {}

@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustpython_vm::{
-    Context, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyStrRef, PyType},
+    PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyStrRef},
     function::{FuncArgs, PyMethodDef},
     pyclass,
 };
 
 use super::generation::{Generation, WeakGeneration};
-use crate::vm::native::{bind, def};
+use crate::vm::native::{bind, def, payload};
 
 /// Leads from a built-in function to its space. It keeps the space once that is closed, and only then: a closed space
 /// lives as long as something of it does.
@@ -22,18 +22,7 @@ pub(crate) struct SpaceKey {
     name: String,
 }
 
-impl std::fmt::Debug for SpaceKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("SpaceKey").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl PyPayload for SpaceKey {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(SpaceKey);
 
 #[pyclass]
 impl SpaceKey {

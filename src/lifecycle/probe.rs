@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustpython_vm::{
-    AsObject, Context, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyDictRef, PyFunction, PyModule, PyProperty, PyStr, PyType},
     function::PyMethodDef,
     pyclass,
@@ -24,7 +24,7 @@ use crate::{
     vm::{
         heap::{ClassCache, Stopped},
         hidden,
-        native::{bind, def},
+        native::{bind, def, payload},
     },
 };
 
@@ -32,18 +32,7 @@ use crate::{
 #[pyclass(module = "modspace", name = "Probe")]
 pub(super) struct Probe(Scope);
 
-impl std::fmt::Debug for Probe {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Probe")
-    }
-}
-
-impl PyPayload for Probe {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(Probe);
 
 #[pyclass]
 impl Probe {}
@@ -59,8 +48,6 @@ const PURGE: &str = include_str!("../../spaces/boot/purge.py");
 /// Globals for platform code that asks about the generations. Whoever runs code over them clears them afterwards: what
 /// is defined in them is a cycle.
 pub(super) fn globals(generations: &[Arc<Generation>], classes: &[Mark], vm: &VirtualMachine) -> PyResult<PyDictRef> {
-    use rustpython_vm::class::PyClassImpl;
-    let _ = Probe::make_static_type();
     let probe = Probe(Scope::new(generations.to_vec(), classes, vm)).into_ref(&vm.ctx);
     let dict = vm.ctx.new_dict();
     dict.set_item("__name__", vm.ctx.new_str("modspace.end").into(), vm)?;

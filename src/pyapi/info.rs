@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::UNIX_EPOCH};
 
-use rustpython_vm::{
-    Context, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyStr, PyType},
-    pyclass,
-    types::Representable,
-};
+use rustpython_vm::{Py, PyObjectRef, PyResult, VirtualMachine, builtins::PyStr, pyclass, types::Representable};
 
-use crate::import::{generation::Node, table::ModuleRecord};
+use crate::{
+    import::{generation::Node, table::ModuleRecord},
+    vm::native::payload,
+};
 
 /// What a space knows of one module, at the moment it was asked.
 #[pyclass(module = "modspace", name = "ModuleInfo")]
@@ -19,18 +17,7 @@ pub(crate) struct ModuleInfo {
     record: ModuleRecord,
 }
 
-impl std::fmt::Debug for ModuleInfo {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ModuleInfo").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl PyPayload for ModuleInfo {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(ModuleInfo);
 
 impl ModuleInfo {
     pub(crate) const fn new(name: String, node: Arc<Node>, record: ModuleRecord) -> Self {

@@ -58,14 +58,11 @@ pub(crate) mod modspace {
 
     #[pyattr(name = "DiscardReport")]
     fn discard_report(_vm: &VirtualMachine) -> PyTypeRef {
-        let _ = report::Held::make_static_type();
-        let _ = report::StayingThread::make_static_type();
         report::DiscardReport::make_static_type()
     }
 
     #[pyattr(name = "Event")]
     fn event(_vm: &VirtualMachine) -> PyTypeRef {
-        let _ = subscription::Subscription::make_static_type();
         subscription::Event::make_static_type()
     }
 

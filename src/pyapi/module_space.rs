@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustpython_vm::{
-    AsObject, Context, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    AsObject, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
     function::FuncArgs,
     pyclass,
@@ -29,7 +29,7 @@ use crate::{
     },
     lifecycle::{self, DiscardOptions},
     space::{Config, SearchPath, create, run},
-    vm::panic,
+    vm::{native::payload, panic},
 };
 
 /// A module space.
@@ -38,18 +38,7 @@ pub(crate) struct ModuleSpace {
     pub(super) node: OnceLock<Arc<Node>>,
 }
 
-impl std::fmt::Debug for ModuleSpace {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ModuleSpace").field("name", &self.node.get().map(|node| &node.name)).finish()
-    }
-}
-
-impl PyPayload for ModuleSpace {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(ModuleSpace);
 
 #[derive(FromArgs)]
 pub(crate) struct SpaceArgs {

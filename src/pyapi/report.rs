@@ -1,29 +1,13 @@
 //! Reports, in Python.
 
-use rustpython_vm::{
-    Context, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine, builtins::PyType, pyclass, types::Representable,
-};
+use rustpython_vm::{Py, PyObjectRef, PyPayload, PyResult, VirtualMachine, pyclass, types::Representable};
 
-use crate::lifecycle;
-
-macro_rules! payload {
-    ($class:ident) => {
-        impl PyPayload for $class {
-            fn class(_ctx: &Context) -> &'static Py<PyType> {
-                use rustpython_vm::class::StaticType;
-                Self::static_type()
-            }
-        }
-    };
-}
+use crate::{lifecycle, vm::native::payload};
 
 /// An object of a discarded space that something outside holds.
 #[pyclass(module = "modspace", name = "Held")]
-#[derive(Debug)]
 pub(crate) struct Held(lifecycle::Held);
 payload!(Held);
-
-pub(super) use payload;
 
 impl From<lifecycle::Held> for Held {
     fn from(held: lifecycle::Held) -> Self {
@@ -71,7 +55,6 @@ impl Representable for Held {
 
 /// A thread that stays inside a discarded space.
 #[pyclass(module = "modspace", name = "StayingThread")]
-#[derive(Debug)]
 pub(crate) struct StayingThread(lifecycle::StayingThread);
 payload!(StayingThread);
 
@@ -104,7 +87,6 @@ impl Representable for StayingThread {
 
 /// What came of unloading a module.
 #[pyclass(module = "modspace", name = "UnloadReport")]
-#[derive(Debug)]
 pub(crate) struct UnloadReport(lifecycle::UnloadReport);
 payload!(UnloadReport);
 
@@ -162,7 +144,6 @@ fn names(names: &[String], vm: &VirtualMachine) -> Vec<PyObjectRef> {
 
 /// What reloading a space changed.
 #[pyclass(module = "modspace", name = "ReloadReport")]
-#[derive(Debug)]
 pub(crate) struct ReloadReport(lifecycle::ReloadReport);
 payload!(ReloadReport);
 
@@ -236,7 +217,6 @@ impl Representable for ReloadReport {
 
 /// What came of discarding a space.
 #[pyclass(module = "modspace", name = "DiscardReport")]
-#[derive(Debug)]
 pub(crate) struct DiscardReport(lifecycle::DiscardReport);
 payload!(DiscardReport);
 

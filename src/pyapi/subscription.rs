@@ -7,11 +7,10 @@ use std::{
 
 use crossbeam::channel::Receiver;
 use rustpython_vm::{
-    Context, FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, builtins::PyType, pyclass,
-    types::Representable, vm::thread,
+    FromArgs, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine, pyclass, types::Representable, vm::thread,
 };
 
-use super::{calling, module_space, report::payload};
+use super::{calling, module_space};
 use crate::{
     event::{self, Delivery, EventKind},
     import::{
@@ -19,12 +18,11 @@ use crate::{
         key::SpaceKey,
         owner::{self, Owner},
     },
-    vm::panic,
+    vm::{native::payload, panic},
 };
 
 /// Something that happened in the runtime.
 #[pyclass(module = "modspace", name = "Event")]
-#[derive(Debug)]
 pub(crate) struct Event(event::Event);
 payload!(Event);
 
@@ -94,12 +92,6 @@ pub(crate) struct Subscription {
     delivery: Arc<Delivery>,
 }
 payload!(Subscription);
-
-impl std::fmt::Debug for Subscription {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Subscription").field("number", &self.delivery.number).finish_non_exhaustive()
-    }
-}
 
 #[derive(FromArgs)]
 struct FlushArgs {

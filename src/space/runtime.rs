@@ -1,13 +1,12 @@
 //! A runtime: one interpreter and the tree of spaces over it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use dashmap::DashMap;
 use parking_lot::RwLock;
 use rustpython_vm::{
     AsObject, Context, PyResult, VirtualMachine,
     builtins::{PyModuleDef, PyStrRef, PyTypeRef},
-    class::PyClassImpl,
 };
 use slotmap::SlotMap;
 
@@ -17,8 +16,6 @@ use crate::{
     import::{
         cache::CodeCache,
         generation::{Generation, Names, Node, Shared, SpaceId},
-        hooks::ModuleLock,
-        key::SpaceKey,
         owner::{self, Owner},
         project::hidden_module,
     },
@@ -146,8 +143,6 @@ type Publish = fn(&Arc<Shared>, &Arc<Node>, &VirtualMachine) -> PyResult<()>;
 const SITE_BUILTINS: [&str; 6] = ["exit", "quit", "copyright", "credits", "license", "help"];
 
 fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) -> PyResult<Arc<Shared>> {
-    let _ = SpaceKey::make_static_type();
-    let _ = ModuleLock::make_static_type();
     let prepared = owner::enter(Owner::Hidden, || {
         hidden::correct_paths(vm)?;
         sysview::emulate(vm)?;
@@ -171,10 +166,11 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         ended: std::sync::atomic::AtomicUsize::new(0),
         events: crate::event::Events::default(),
         util: std::sync::OnceLock::new(),
-        auditing: std::sync::atomic::AtomicBool::new(false),
+        auditing: AtomicBool::new(false),
         draining: parking_lot::Mutex::default(),
         leftovers: parking_lot::Mutex::default(),
         context_get: context.get_attr("get", vm)?,
+        context_used: AtomicBool::new(false),
         context,
         closed_error: error("SpaceClosedError", space_error.clone()),
         space_error,

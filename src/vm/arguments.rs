@@ -2,35 +2,21 @@
 
 use parking_lot::Mutex;
 use rustpython_vm::{
-    AsObject, Context, Py, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyStr, PyType},
+    AsObject, Py, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    builtins::PyStr,
     function::FuncArgs,
     pyclass,
     types::{Callable, GetAttr},
 };
+
+use super::native::payload;
 
 /// Every attribute of it is itself; it keeps what it is called with.
 #[pyclass(module = "modspace", name = "ArgumentProbe")]
 #[derive(Default)]
 struct ArgumentProbe(Mutex<Vec<PyObjectRef>>);
 
-impl std::fmt::Debug for ArgumentProbe {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("ArgumentProbe")
-    }
-}
-
-impl PyPayload for ArgumentProbe {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::PyClassImpl;
-        // The first time it makes the class.
-        static CLASS: std::sync::OnceLock<&'static Py<PyType>> = std::sync::OnceLock::new();
-        CLASS.get_or_init(|| {
-            let _ = Self::make_static_type();
-            <Self as rustpython_vm::class::StaticType>::static_type()
-        })
-    }
-}
+payload!(ArgumentProbe);
 
 impl GetAttr for ArgumentProbe {
     fn getattro(zelf: &Py<Self>, _name: &Py<PyStr>, _vm: &VirtualMachine) -> PyResult {

@@ -58,3 +58,25 @@ pub(crate) fn module_over(dict: PyDictRef, vm: &VirtualMachine) -> PyRef<PyModul
 pub(crate) fn is_module(object: &PyObjectRef, vm: &VirtualMachine) -> bool {
     object.fast_isinstance(vm.ctx.types.module_type)
 }
+
+/// Makes a `#[pyclass]` struct the payload of Python objects. Its class is made when it is first needed.
+macro_rules! payload {
+    ($class:ident) => {
+        impl rustpython_vm::PyPayload for $class {
+            fn class(_ctx: &rustpython_vm::Context) -> &'static rustpython_vm::Py<rustpython_vm::builtins::PyType> {
+                use rustpython_vm::class::{PyClassImpl as _, StaticType as _};
+                if Self::static_cell().get().is_none() {
+                    let _ = Self::make_static_type();
+                }
+                Self::static_type()
+            }
+        }
+
+        impl std::fmt::Debug for $class {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.debug_struct(stringify!($class)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use payload;

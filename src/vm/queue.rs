@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use rustpython_vm::{
-    AsObject, Context, FromArgs, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    AsObject, FromArgs, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDictRef, PyGenericAlias, PyType, PyTypeRef},
     class::PyClassImpl,
     function::{FuncArgs, TimeoutSeconds},
@@ -20,6 +20,8 @@ use rustpython_vm::{
     pyclass,
     types::Constructor,
 };
+
+use super::native::payload;
 
 /// How long a waiting thread stays away from the interpreter before it looks for signals.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -56,18 +58,7 @@ unsafe impl Traverse for SimpleQueue {
     }
 }
 
-impl std::fmt::Debug for SimpleQueue {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("SimpleQueue")
-    }
-}
-
-impl PyPayload for SimpleQueue {
-    fn class(_ctx: &Context) -> &'static Py<PyType> {
-        use rustpython_vm::class::StaticType;
-        Self::static_type()
-    }
-}
+payload!(SimpleQueue);
 
 impl Constructor for SimpleQueue {
     type Args = FuncArgs;

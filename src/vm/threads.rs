@@ -4,9 +4,10 @@
 //! interpreter uses the interpreter's own (the only one that handles signals); a thread that is already inside one
 //! stays in it; any other thread gets one at its first entry and keeps it until it ends.
 
-use std::{cell::RefCell, collections::HashMap, mem::ManuallyDrop, rc::Rc};
+use std::{cell::RefCell, mem::ManuallyDrop, rc::Rc};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use rustpython_vm::{
     Interpreter, VirtualMachine,
     vm::thread::{self, ThreadedVirtualMachine},
@@ -39,7 +40,7 @@ impl Drop for ThreadMachine {
 }
 
 thread_local! {
-    static MACHINES: RefCell<HashMap<i64, Rc<Machine>>> = RefCell::default();
+    static MACHINES: RefCell<FxHashMap<i64, Rc<Machine>>> = RefCell::default();
     static AT_EXIT: AtExit = const { AtExit };
 }
 
