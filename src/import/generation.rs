@@ -101,8 +101,8 @@ pub(crate) struct Shared {
     pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
     /// The one `ModuleSpace` object of each live space that was asked for it.
     pub(crate) handles: DashMap<SpaceId, PyObjectRef>,
-    /// Generations that were superseded and in which threads may still run.
-    pub(crate) draining: Mutex<Vec<Arc<Generation>>>,
+    /// Generations of live spaces beside the current ones.
+    pub(crate) others: Mutex<Others>,
     /// Ended generations that something outside held when they were looked at last.
     pub(crate) leftovers: Mutex<Leftovers>,
     /// How many generations in which code ran have ended.
@@ -119,6 +119,15 @@ pub(crate) struct Shared {
     pub(crate) eval: PyObjectRef,
     /// Likewise, its `__build_class__`.
     pub(crate) build_class: PyObjectRef,
+}
+
+/// Generations of live spaces beside the current ones.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// They were superseded, and threads may still run in them.
+    pub(crate) draining: Vec<Arc<Generation>>,
+    /// The spaces of which a thread makes or ends one at this moment, with the thread.
+    pub(crate) in_work: Vec<(SpaceId, u64)>,
 }
 
 /// What is left of ended generations.
@@ -195,7 +204,7 @@ impl Shared {
     /// The generations that are current, and those that were superseded and in which threads may still run.
     pub(crate) fn generations(&self) -> Vec<Arc<Generation>> {
         let mut generations: Vec<_> = self.tree.read().values().filter_map(|node| node.current()).collect();
-        generations.extend(self.draining.lock().iter().cloned());
+        generations.extend(self.others.lock().draining.iter().cloned());
         generations
     }
 

@@ -13,7 +13,7 @@ use rustpython_vm::{
 
 use super::{
     census::Extent,
-    collect, paths, registrations,
+    collect, paths, registrations, reload,
     report::{DiscardReport, StayingThread},
     scope::Scope,
     tombstone,
@@ -37,7 +37,7 @@ pub struct DiscardOptions {
     /// Free the modules even when something outside holds them: functions and classes held there raise
     /// `SpaceClosedError` when called.
     pub force: bool,
-    /// How long to wait for threads inside. `None` waits for all but daemon threads, which are not waited for, as when
+    /// How long to wait for threads inside, one that reloads the space among them. `None` waits for all but daemon threads, which are not waited for, as when
     /// a program ends.
     pub timeout: Option<Duration>,
     /// Discard the descendants, too, leaves first.
@@ -93,17 +93,19 @@ pub(crate) fn discard(
     let mut interrupt = None;
     // A callback may make a child; it goes with the others.
     while let Some(next) = subtree_of(shared, node).into_iter().next() {
-        match close(shared, &next) {
-            Some(generation) => {
-                // Calls may still run in generations that it took the place of.
-                let draining = shared.draining.lock().extract_if(.., |older| older.id() == next.id).collect::<Vec<_>>();
-                for generation in draining.into_iter().chain([generation]) {
-                    interrupt = end(&generation, deadline, &mut report, vm).or(interrupt);
-                    ended.push(generation);
-                }
-            }
-            // Another thread is discarding it.
-            None => shared.tree.write().remove(next.id).map_or((), drop),
+        // Otherwise another thread discards it, or has not finished making it and hears that it is gone.
+        let Some(generation) = close(shared, &next) else { continue };
+        shut(&generation);
+        // Another thread may reload it, or end a generation that was superseded.
+        let (working, interrupted) = wait(&generation, deadline, || reload::at_work_on(shared, next.id), vm);
+        report.threads.extend(working);
+        interrupt = interrupted.or(interrupt);
+        // Calls may still run in generations that it took the place of.
+        let draining: Vec<_> = shared.others.lock().draining.extract_if(.., |older| older.id() == next.id).collect();
+        draining.iter().for_each(shut);
+        for generation in draining.into_iter().chain([generation]) {
+            interrupt = end(&generation, deadline, &mut report, vm).or(interrupt);
+            ended.push(generation);
         }
     }
     report.generation = ended.last().map_or(0, |generation| generation.number);
@@ -139,11 +141,21 @@ fn subtree_of(shared: &Shared, node: &Node) -> Vec<Arc<Node>> {
 
 /// Takes `node` out of the tree. Of two threads that close it, one gets the generation.
 fn close(shared: &Arc<Shared>, node: &Arc<Node>) -> Option<Arc<Generation>> {
-    let generation = node.generation.swap(None)?;
-    let removed = shared.tree.write().remove(node.id);
+    let (generation, removed) = {
+        // Both at once: who makes a space gives it its generation only as long as it is in the tree.
+        let mut tree = shared.tree.write();
+        (node.generation.swap(None), tree.remove(node.id))
+    };
     shared.forget_handle(node.id);
     drop(removed);
-    Some(generation)
+    generation
+}
+
+/// From here on, only the running thread may import in the generation.
+fn shut(generation: &Arc<Generation>) {
+    generation.tell(EventKind::Closing, None, || None);
+    generation.life.begin_ending();
+    generation.withdraw();
 }
 
 /// Whether a thread runs in the generation.
@@ -162,22 +174,19 @@ pub(crate) fn finish(generation: &Arc<Generation>, vm: &VirtualMachine) {
     generation.importlib.store(None);
 }
 
-/// Brings a generation that nobody can enter any more to its end: only code that something still holds can run in it
-/// afterwards, and it cannot import what is not loaded.
-pub(crate) fn end(
+/// Brings a generation that was shut to its end: only code that something still holds can run in it afterwards, and it
+/// cannot import what is not loaded.
+fn end(
     generation: &Arc<Generation>,
     deadline: Option<Instant>,
     report: &mut DiscardReport,
     vm: &VirtualMachine,
 ) -> Option<PyBaseExceptionRef> {
     let mut interrupt = None;
-    generation.tell(EventKind::Closing, None, || None);
-    generation.life.begin_ending();
-    generation.withdraw();
     if generation.was_used() || !generation.life.is_empty() {
         registrations::end_subscriptions(generation, deadline, vm);
         owner::enter(Owner::Space(Arc::clone(generation)), || registrations::end_thread_pools(generation, vm));
-        let (staying, interrupted) = wait(generation, deadline, vm);
+        let (staying, interrupted) = wait(generation, deadline, || threads_inside(generation, vm), vm);
         report.threads.extend(staying);
         interrupt = interrupted;
         owner::enter(Owner::Space(Arc::clone(generation)), || exit::run(generation, vm));
@@ -204,16 +213,17 @@ const LEAVING: Duration = Duration::from_millis(50);
 /// The longest sleep between two looks at the threads inside.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits until no thread is inside, and returns those that stay.
+/// Waits until no thread is `inside`, and returns those that stay.
 fn wait(
     generation: &Arc<Generation>,
     deadline: Option<Instant>,
+    inside: impl Fn() -> Vec<u64>,
     vm: &VirtualMachine,
 ) -> (Vec<StayingThread>, Option<PyBaseExceptionRef>) {
     let mut pause = Duration::from_micros(50);
     let mut late_since = None;
     loop {
-        let inside = threads_inside(generation, vm);
+        let inside = inside();
         if inside.is_empty() {
             return (Vec::new(), None);
         }

@@ -9,6 +9,7 @@ use std::{
 use rustpython_vm::{
     AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyList, PyModule, PyStr},
+    stdlib::_thread::get_ident,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
     event::EventKind,
     import::{
         context,
-        generation::{Asked, Generation, IMPORT_STATE, Node, Shared, SpaceId},
+        generation::{Asked, Generation, IMPORT_STATE, Node, Others, Shared, SpaceId},
         key::{self, SpaceKey},
         level,
         locks::{self, Acquired, LockKey},
@@ -92,6 +93,7 @@ pub(crate) fn reload(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
     if !turn.is_outermost() {
         return Err(Error::Reloading { name: node.name.clone() }.into());
     }
+    let _work = Work::begin(shared, node.id);
     let old = node.current().ok_or_else(|| Error::Closed { name: node.name.clone() })?;
     if node.parent.is_none() {
         return Err(Error::Root.into());
@@ -124,12 +126,47 @@ pub(crate) fn reload(shared: &Arc<Shared>, node: &Arc<Node>, vm: &VirtualMachine
     new.add_asked(later);
     new.tell(EventKind::Reloaded, None, || None);
     tracing::debug!(space = node.name, generation = new.number, "reloaded");
-    shared.draining.lock().push(old);
+    shared.others.lock().draining.push(old);
     // While other threads run, one of them may be about to leave the old generation: it is looked at again.
     let alone = vm.state.thread_frames.lock().len() == 1;
     let mut drained = drain(shared, if alone { Effort::Thorough } else { Effort::Quick }, vm);
     let old = drained.iter().position(|(id, old)| *id == node.id && old.generation + 1 == new.number);
     Ok(ReloadReport { old: old.map(|index| drained.swap_remove(index).1), ..report })
+}
+
+/// While this exists, who discards the space waits: the thread makes or ends a generation of it. What all generations of a
+/// space have in common, its `sys` above all, is needed for that.
+struct Work<'shared> {
+    shared: &'shared Shared,
+    entry: (SpaceId, u64),
+}
+
+impl<'shared> Work<'shared> {
+    fn begin(shared: &'shared Shared, space: SpaceId) -> Self {
+        Self::note(shared, &mut shared.others.lock(), space)
+    }
+
+    fn note(shared: &'shared Shared, others: &mut Others, space: SpaceId) -> Self {
+        let entry = (space, get_ident());
+        others.in_work.push(entry);
+        Self { shared, entry }
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        let mut others = self.shared.others.lock();
+        if let Some(index) = others.in_work.iter().position(|entry| *entry == self.entry) {
+            others.in_work.swap_remove(index);
+        }
+    }
+}
+
+/// The other threads that make or end a generation of the space.
+pub(super) fn at_work_on(shared: &Shared, space: SpaceId) -> Vec<u64> {
+    let this = get_ident();
+    let others = shared.others.lock();
+    others.in_work.iter().filter(|(id, thread)| *id == space && *thread != this).map(|(_, thread)| *thread).collect()
 }
 
 /// How many handles a superseded generation has that nobody uses: that of the list, and that of the table by which code
@@ -138,14 +175,21 @@ const UNUSED_HANDLES: usize = 2;
 
 /// Discards the superseded generations that no thread runs in any more.
 pub(crate) fn drain(shared: &Arc<Shared>, effort: Effort, vm: &VirtualMachine) -> Vec<(SpaceId, DiscardReport)> {
-    let draining = std::mem::take(&mut *shared.draining.lock());
+    let draining: Vec<_> = {
+        let others = &mut *shared.others.lock();
+        let draining = std::mem::take(&mut others.draining).into_iter();
+        draining.map(|generation| (Work::note(shared, others, generation.id()), generation)).collect()
+    };
     // Who has just looked up the generation is about to enter it.
-    let (idle, busy): (Vec<_>, Vec<_>) = draining
-        .into_iter()
-        .partition(|generation| Arc::strong_count(generation) <= UNUSED_HANDLES && !discard::is_inside(generation, vm));
-    shared.draining.lock().extend(busy);
+    let (idle, busy): (Vec<_>, Vec<_>) = draining.into_iter().partition(|(_, generation)| {
+        Arc::strong_count(generation) <= UNUSED_HANDLES && !discard::is_inside(generation, vm)
+    });
+    for (work, generation) in busy {
+        shared.others.lock().draining.push(generation);
+        drop(work);
+    }
     let mut reports = Vec::new();
-    for generation in idle {
+    for (_work, generation) in idle {
         let mut report = DiscardReport::new(generation.name());
         report.generation = generation.number;
         let id = generation.id();

@@ -115,10 +115,16 @@ pub(crate) fn create(
             return Err(Error::Closed { name: parent.name.clone() }.into());
         }
         generation.publish();
-        node.generation.store(Some(Arc::clone(&generation)));
-        // Discarded with its parent in this moment, it would be in no tree.
-        if shared.node(id).is_none() {
-            node.generation.store(None);
+        let is_in_tree = {
+            // Both at once: who discards it with its parent either gets the generation, or it is not given any.
+            let tree = shared.tree.write();
+            let is_in_tree = tree.contains_key(id);
+            if is_in_tree {
+                node.generation.store(Some(Arc::clone(&generation)));
+            }
+            is_in_tree
+        };
+        if !is_in_tree {
             generation.unpublish();
             return Err(Error::Closed { name: node.name.clone() }.into());
         }

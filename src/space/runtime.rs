@@ -167,7 +167,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         events: crate::event::Events::default(),
         util: std::sync::OnceLock::new(),
         auditing: AtomicBool::new(false),
-        draining: parking_lot::Mutex::default(),
+        others: parking_lot::Mutex::default(),
         leftovers: parking_lot::Mutex::default(),
         context_get: context.get_attr("get", vm)?,
         context_used: AtomicBool::new(false),

@@ -43,6 +43,50 @@ class Inside(Discarding):
         for worker in workers:
             worker.finish()
 
+    def reloading(self):
+        """A space in the middle of a reload, and what comes of that."""
+        space = self.library({"module.py": "pause()\nimport sys\nstream = sys.stderr"}, name="plugins")
+        ready, go, outcomes = threading.Event(), threading.Event(), []
+        space.builtins.pause = lambda: None
+        space.import_("module")
+
+        def pause():
+            ready.set()
+            go.wait()
+        space.builtins.pause = pause
+
+        def work():
+            try:
+                space.reload()
+            except BaseException as error:
+                outcomes.append(error)
+        thread = threading.Thread(target=work, name="reloading")
+        thread.start()
+        ready.wait()
+        return space, thread, go, outcomes
+
+    def test_a_thread_that_reloads_it_is_named(self):
+        space, thread, go, outcomes = self.reloading()
+        report = space.discard(timeout=0.1)
+        self.assertEqual([staying.name for staying in report.threads], ["reloading"])
+        go.set()
+        thread.join()
+        self.assertIsInstance(outcomes[0], modspace.SpaceClosedError)
+        gc.collect()
+        self.assertTrue(space.discard().clean)
+
+    def test_a_thread_that_reloads_it_is_waited_for(self):
+        for force in (False, True):
+            space, thread, go, outcomes = self.reloading()
+            timer = threading.Timer(0.1, go.set)
+            timer.start()
+            report = space.discard(force=force)
+            self.assertEqual(report.threads, [])
+            thread.join()
+            timer.join()
+            # The module ran to its end, with a whole `sys`.
+            self.assertIsInstance(outcomes[0], modspace.SpaceClosedError)
+
     def test_threads_that_are_no_daemons_are_waited_for(self):
         space = self.space(name="plugins")
         worker = self.inside(space)
@@ -234,6 +278,24 @@ class AtOnce(Discarding):
             finally:
                 done.set()
         self.assertEqual(run_threads([collect, collect, work]), [])
+
+    def test_while_children_are_made(self):
+        for attempt in range(300 * STRESS):
+            parent, children = modspace.ModuleSpace(HOST), []
+
+            def make():
+                try:
+                    while True:
+                        children.append(modspace.ModuleSpace(parent))
+                except modspace.SpaceError:
+                    pass
+
+            def discard():
+                while len(children) < attempt % 50:
+                    time.sleep(0)
+                parent.discard(recursive=True)
+            self.assertEqual(run_threads([make, make, make, discard]), [])
+            self.assertEqual([child for child in children if not child.closed], [])
 
     def test_while_other_threads_make_spaces(self):
         def work():
