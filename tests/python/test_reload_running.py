@@ -230,15 +230,17 @@ class FromInside(Reloading):
         space.import_("module")
 
         def hook():
-            thread = threading.Thread(target=space.discard)
+            thread = threading.Thread(target=lambda: reports.append(space.discard(timeout=0.1)))
             thread.start()
             thread.join()
-        space.sys.hook = hook
+        reports, space.sys.hook = [], hook
         write_tree(root, {"module.py": version(2, "import sys\nsys.hook()")})
         with self.assertRaises(modspace.SpaceClosedError):
             space.reload()
         self.assertTrue(space.closed)
-
+        staying, = reports[0].threads
+        self.assertEqual(staying.ident, threading.get_ident())
+        self.assertIn("in hook", staying.stack)
 
     def test_another_thread_discards_the_space_while_a_third_imports(self):
         root = self.tree({"module.py": version(1, "import sys\nsys.hook()"),
