@@ -137,6 +137,14 @@ def forget_dead_classes(tables):
                 modules["_abc"]._reset_caches(value)
 
 
+def rebuild_busy_sets():
+    """Like dicts, RustPython's sets keep room for each of what came and went at one place; see `heap::compact`."""
+    threads = modules["threading"]._dangling
+    # Who adds a thread meanwhile adds it to the new set.
+    old, threads.data = threads.data, set()
+    threads.data.update(reference for reference in old.copy() if reference() is not None)
+
+
 def refresh_native_caches():
     """Native code keeps, per thread, the modules that it imported last: let these be the interpreter's."""
     import sys

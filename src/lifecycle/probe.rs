@@ -74,6 +74,11 @@ pub(super) fn forget_dead_classes(vm: &VirtualMachine) -> PyResult<()> {
     run("forget_dead_classes", vec![vm.ctx.new_list(tables).into()], &[], &[], vm)
 }
 
+/// Makes sets of platform modules in which things come and go as small as what is in them.
+pub(super) fn rebuild_busy_sets(vm: &VirtualMachine) -> PyResult<()> {
+    run("rebuild_busy_sets", Vec::new(), &[], &[], vm)
+}
+
 /// Takes the generations' variables out of the running thread's context, while their modules say which they are.
 pub(super) fn purge_context(generations: &[Arc<Generation>], vm: &VirtualMachine) -> PyResult<()> {
     let Some(context) = vm.context_stack.borrow().last().cloned() else { return Ok(()) };

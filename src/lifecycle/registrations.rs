@@ -7,7 +7,7 @@ use std::{
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyCode, PyDictRef, PyModule},
+    builtins::{PyCode, PyDict, PyDictRef, PyModule},
     function::PyMethodDef,
 };
 
@@ -22,7 +22,8 @@ use crate::{
     },
     sysview::{natives, visible},
     vm::{
-        heap::{ClassCache, Stopped},
+        heap::{self, ClassCache, Stopped},
+        hidden,
         native::def,
     },
 };
@@ -181,8 +182,8 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
         let ended = generation.shared.ended.fetch_add(generations.len(), Ordering::Relaxed);
         ended / FORGET_AFTER != (ended + generations.len()) / FORGET_AFTER
     });
-    if is_due && let Err(error) = probe::forget_dead_classes(vm) {
-        vm.run_unraisable(error, Some("while forgetting dead classes".to_owned()), vm.ctx.none());
+    if is_due && let Err(error) = tidy(vm) {
+        vm.run_unraisable(error, Some("while tidying platform modules".to_owned()), vm.ctx.none());
     }
     if !generations.is_empty()
         && let Err(error) = probe::purge_context(generations, vm)
@@ -192,6 +193,27 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
     if let Err(error) = visible::in_frame(&RESET_WARNINGS, vm) {
         vm.run_unraisable(error, Some("while resetting the warnings state".to_owned()), vm.ctx.none());
     }
+}
+
+/// Tables of native and platform modules in which the same keys come and go; no Python code loops over them.
+const BUSY_TABLES: [(&str, &str); 3] =
+    [("threading", "_active"), ("threading", "_limbo"), ("_asyncio", "_current_tasks")];
+
+/// What is left of many spaces in platform modules, a little of each.
+fn tidy(vm: &VirtualMachine) -> PyResult<()> {
+    let modules = hidden::modules(vm)?;
+    let mut tables = Vec::new();
+    for (module, name) in BUSY_TABLES {
+        if let Ok(module) = modules.get_item(module, vm)
+            && let Some(table) = vm.get_attribute_opt(&module, name)?
+            && let Ok(table) = table.downcast_exact::<PyDict>(vm)
+        {
+            tables.push(table.into_pyref());
+        }
+    }
+    heap::compact(&tables, vm)?;
+    probe::rebuild_busy_sets(vm)?;
+    probe::forget_dead_classes(vm)
 }
 
 static RESET_WARNINGS: PyMethodDef = def("reset_warnings", reset_warnings);

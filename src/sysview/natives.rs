@@ -23,7 +23,7 @@ use crate::{
         project::{self, hidden_module},
     },
     vm::{
-        code, hidden,
+        code, freelists, hidden,
         native::{bind, bind_in, def, function},
         panic, queue,
     },
@@ -426,7 +426,7 @@ fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResu
             result => result,
         }
     };
-    match key.get(vm) {
+    let result = match key.get(vm) {
         Ok(generation) => {
             let ident = rustpython_vm::stdlib::_thread::get_ident();
             generation.state.threads.lock().insert(ident, is_waited_for.is(&vm.ctx.true_value));
@@ -436,5 +436,7 @@ fn thread_main(start: PyTupleRef, args: FuncArgs, vm: &VirtualMachine) -> PyResu
         }
         // The space was closed in the meantime; whoever started the thread still waits for it.
         Err(_) => run(),
-    }
+    };
+    freelists::free_at_exit();
+    result
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use rustpython_vm::{
-    AsObject, Py, PyObject, PyObjectRef, PyRef, VirtualMachine,
-    builtins::{PyCode, PyType, PyWeak},
+    AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyDictRef, PyType, PyWeak},
     common::{rc::PyRc, refcount::with_deferred_drops},
     frame::InterpreterFrame,
     gc_state::gc_state,
@@ -273,4 +273,27 @@ fn prune_subclasses(mut classes: Vec<PyRef<PyType>>) {
         };
         drop(dead);
     }
+}
+
+/// Gives back the memory of what was in these dicts before.
+///
+/// A dict of RustPython's keeps room for each key that was ever put in at the place of a deleted one, so one with the same
+/// few keys again and again, identifiers of threads say, grows for ever. (Upstream should count such entries when it decides
+/// whether to rebuild the table.) A dict with other keys than numbers is left alone: comparing them could run Python code.
+/// So is, for the same reason, any that a Python loop may be in the middle of: the caller knows that these are none.
+pub(crate) fn compact(dicts: &[PyDictRef], vm: &VirtualMachine) -> PyResult<()> {
+    // Keeps what is in them until the world runs again, so that nothing is freed before.
+    let mut kept = Vec::new();
+    let _world = Stopped::new(vm);
+    for dict in dicts {
+        let items: Vec<_> = dict.clone().into_iter().collect();
+        if items.iter().all(|(key, _)| key.class().is(vm.ctx.types.int_type)) {
+            kept.extend(items.iter().cloned());
+            dict.clear();
+            for (key, value) in items {
+                dict.set_item(&*key, value, vm)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 //! | [`code`] | how to copy a code object that was never executed |
 //! | [`heap`], [`edges`], [`arguments`] | the object graph, with the references that the collector does not see |
 //! | [`queue`] | `SimpleQueue`, with items that the collector sees |
+//! | [`freelists`] | what a thread that ends leaves behind |
 //! | [`native`] | how to make built-in functions that carry a Rust value |
 //! | [`mod@panic`] | how to turn a Rust panic into a Python exception |
 //! | [`threads`] | which virtual machine belongs to the running thread |
@@ -15,6 +16,7 @@ mod arguments;
 pub(crate) mod code;
 pub(crate) mod edges;
 pub(crate) mod frames;
+pub(crate) mod freelists;
 pub(crate) mod heap;
 pub(crate) mod hidden;
 pub(crate) mod native;

@@ -90,6 +90,7 @@ impl Machines {
             machine
         });
         let result = machine.run(body);
+        super::freelists::free_at_exit();
         AT_EXIT.with(|_| ());
         result
     }

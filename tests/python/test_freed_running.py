@@ -3,8 +3,11 @@ are over."""
 
 import contextlib
 import io
+import os
+import threading
 import unittest
 
+import modspace
 from leaking import Freed
 
 
@@ -158,6 +161,35 @@ class Threads(Freed):
             logging.setLoggerClass(L)
             logger = logging.getLogger('own')
             """)
+
+
+    def test_what_a_thread_kept_for_later(self):
+        def run(count):
+            for _ in range(count):
+                # Dead dicts are kept by the thread, to be used again.
+                thread = threading.Thread(target=lambda: [{} for _ in range(200)])
+                thread.start()
+                thread.join()
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        before = run(500)
+        self.assertLess((run(3000) - before) / 2**20, 7)
+
+    def test_tables_of_threads(self):
+        def size():
+            return max(table.__sizeof__() for table in (threading._active, threading._limbo, threading._dangling.data))
+        for _ in range(1000):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        self.assertGreater(size(), 30_000)
+        for _ in range(128):
+            space = modspace.ModuleSpace()
+            space.exec("used = True")
+            space.discard()
+        self.assertLess(size(), 3_000)
+        self.assertIs(threading.current_thread(), threading.main_thread())
+        self.assertIn(threading.current_thread(), list(threading._dangling))
 
 
 class Finalizers(Freed):

@@ -99,6 +99,40 @@ for name, holder, held in [
     assert_eq!(prints(program), "", "the collector sees these now; take them out of spaces/policies/types.toml");
 }
 
+/// `vm::heap::compact` makes dicts as small as what is in them.
+#[test]
+fn a_dict_grows_with_each_key_that_comes_again() {
+    let program = "\
+d = {}
+for _ in range(1000):
+    d[1] = 1
+    del d[1]
+print(d.__sizeof__() > 10_000)";
+    assert_eq!(prints(program), "True\n");
+}
+
+/// `vm::freelists` gives back what the dead dicts of a thread own.
+#[test]
+fn a_thread_that_ends_loses_memory() {
+    let program = "\
+import _thread, os
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+def run(count):
+    for _ in range(count):
+        done = _thread.allocate_lock()
+        done.acquire()
+        def work():
+            [{} for _ in range(200)]
+            done.release()
+        _thread.start_new_thread(work, ())
+        done.acquire()
+    return resident()
+before = run(500)
+print((run(3000) - before) / 2**20 > 7)";
+    assert_eq!(prints(program), "True\n");
+}
+
 /// `vm::heap::prune_subclasses` takes out what a class leaves in its base's list.
 #[test]
 fn a_class_stays_in_its_bases_list_when_it_goes() {
