@@ -7,9 +7,10 @@
 //! From a space one comes to objects of others: platform functions, the host's objects. They must not be followed
 //! without end. So candidates come in two kinds. The *core* surely belongs to the spaces: their modules, functions and
 //! classes. Everything else is followed once all references to it are accounted for, which shows that only candidates
-//! hold it. When that comes to an end and references to the core are still missing, the rest may hold them in a cycle: it
-//! is followed layer by layer, to a limit, until nothing is missing. What is never followed counts as outside. So an
-//! error is on one side only: garbage may be taken for held, never the reverse.
+//! hold it. When that comes to an end, the rest may be cycles, which may hold the core, too: it is followed layer by layer,
+//! as far as the spaces are large; when references to the core are missing, functions and classes of others included and
+//! to a higher limit. What is never followed counts as outside. So an error is on one side only: garbage may be taken for
+//! held, never the reverse.
 
 use rustc_hash::FxHashMap;
 use rustpython_vm::{
@@ -151,7 +152,8 @@ impl<'world> Census<'world> {
         if core {
             self.missing += count;
         }
-        if core || self.whole || self.scope.is_projection(object) {
+        let is_likely = || object.downcast_ref::<PyType>().is_some_and(|class| self.scope.is_likely(class, self.vm));
+        if core || self.whole || self.scope.is_projection(object) || is_likely() {
             self.ready.push(number);
         } else if object.downcast_ref::<PyFunction>().is_some()
             || object.downcast_ref::<PyType>().is_some()
@@ -179,9 +181,9 @@ impl<'world> Census<'world> {
         let certain = self.items.iter().filter(|item| item.followed).count();
         let limit = (certain * LAYER_FACTOR).max(LAYER_MINIMUM);
         let mut followed = 0;
-        while self.missing > 0 && followed < limit {
+        while followed < if self.missing > 0 { limit } else { certain } {
             let mut layer = std::mem::take(&mut self.waiting);
-            if layer.is_empty() {
+            if layer.is_empty() && self.missing > 0 {
                 layer = std::mem::take(&mut self.unlikely);
             }
             if layer.is_empty() {

@@ -213,7 +213,9 @@ fn tidy(vm: &VirtualMachine) -> PyResult<()> {
     }
     heap::compact(&tables, vm)?;
     probe::rebuild_busy_sets(vm)?;
-    probe::forget_dead_classes(vm)
+    probe::forget_dead_classes(vm)?;
+    heap::collect_old_garbage(vm);
+    Ok(())
 }
 
 static RESET_WARNINGS: PyMethodDef = def("reset_warnings", reset_warnings);

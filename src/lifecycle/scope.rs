@@ -347,6 +347,19 @@ impl Scope {
         })
     }
 
+    /// Whether a class of which nothing tells whose it is was probably made for the spaces by platform code, as
+    /// `namedtuple` and `types.new_class` do: it is not what the module that it names has under its name.
+    pub(crate) fn is_likely(&self, class: &Py<PyType>, vm: &VirtualMachine) -> bool {
+        let is_at_home = || -> Option<bool> {
+            let name = class.heaptype_ext.as_ref()?.qualname.read().clone();
+            let module = class.attributes.as_dict()?.get_item_opt(identifier!(vm, __module__), vm).ok()??;
+            let module = module.downcast_ref::<PyStr>()?;
+            let modules = hidden::modules(vm).ok()?;
+            Some(stands_under(modules.downcast_ref()?, class, module, name.to_str()?, vm) == Some(true))
+        };
+        self.namespaces.is_empty() && is_at_home() == Some(false)
+    }
+
     /// A class belongs where the functions in its body do; one without functions, where it stands under its name.
     fn of_class(&self, class: &Py<PyType>, vm: &VirtualMachine) -> Belongs {
         let (Some(heap), Some(body)) = (&class.heaptype_ext, class.attributes.as_dict()) else {
@@ -381,8 +394,8 @@ impl Scope {
             Some(true) if self.is_elsewhere(class, module, qualified, vm) => Belongs::Unknown,
             Some(true) if self.native_classes(vm).contains(&address(class.as_object())) => Belongs::Outside,
             Some(true) => Belongs::Core,
-            Some(false) => Belongs::Outside,
-            None => Belongs::Unknown,
+            // Nothing stands there, or another class: this one may be its base.
+            Some(false) | None => Belongs::Unknown,
         }
     }
 }
@@ -397,7 +410,17 @@ fn stands_in(
 ) -> Option<bool> {
     // A program's own `sys.modules` would run its code.
     let modules = generation.modules(vm).ok()?;
-    let modules = modules.downcast_ref_if_exact::<PyDict>(vm)?;
+    stands_under(modules.downcast_ref_if_exact::<PyDict>(vm)?, class, module, qualified, vm)
+}
+
+/// [`stands_in`], for a `sys.modules`.
+fn stands_under(
+    modules: &Py<PyDict>,
+    class: &Py<PyType>,
+    module: &Py<PyStr>,
+    qualified: &str,
+    vm: &VirtualMachine,
+) -> Option<bool> {
     let dict = modules.get_item_opt(module, vm).ok()??.downcast_ref::<PyModule>()?.dict();
     let mut names = qualified.split('.');
     let mut found = dict.get_item_opt(names.next()?, vm).ok()??;

@@ -297,3 +297,13 @@ pub(crate) fn compact(dicts: &[PyDictRef], vm: &VirtualMachine) -> PyResult<()> 
     }
     Ok(())
 }
+
+/// Collects all garbage when there may be much of it. By itself, RustPython collects only what is young; what platform code
+/// leaves behind and survived one collection would stay for ever. (Upstream should collect older objects, too, by the rule
+/// that is applied here: `long_lived_pending` in CPython's `Python/gc.c`.)
+pub(crate) fn collect_old_garbage(vm: &VirtualMachine) {
+    let (_, pending, old) = gc_state().get_count();
+    if vm.state.gc.is_enabled() && pending > old / 4 {
+        vm.state.gc.collect_force(2);
+    }
+}

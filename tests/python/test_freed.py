@@ -63,6 +63,46 @@ class Definitions(Freed):
             changed = types.FunctionType(code, globals())
             """)
 
+    def at_once(self, source, keep):
+        """What `keep(plugin, marker)` puts into the module goes with the space, without a collection after that."""
+        references = []
+
+        def before(plugin):
+            marker = Box()
+            references.append(weakref.ref(marker))
+            keep(plugin, marker)
+        self.free(source, before=before)
+        self.assertIsNone(references[0]())
+
+    def test_classes_that_platform_code_makes(self):
+        for expression in ("collections.namedtuple('X', 'a b')", "typing.NamedTuple('X', [('a', int)])",
+                           "enum.Enum('X', 'A B')", "types.new_class('X')", "abc.ABCMeta('X', (), {})",
+                           "dataclasses.make_dataclass('X', ['a'])", "typing.TypedDict('X', {'a': int})"):
+            with self.subTest(expression):
+                self.at_once(f"import abc, collections, dataclasses, enum, types, typing\nX = {expression}",
+                             lambda plugin, marker: setattr(plugin.X, "marker", marker))
+        # Its base has the same name, and only the class itself leads there.
+        self.at_once("import collections\nclass X(collections.namedtuple('X', 'a b')): pass\n",
+                     lambda plugin, marker: setattr(plugin.X.__base__, "marker", marker))
+
+    def test_cycles_of_plain_objects(self):
+        for expression in ("[]", "{}", "types.SimpleNamespace()", "collections.OrderedDict()", "collections.deque()",
+                           "threading.local()", "pathlib.Path()", "ValueError()", "functools.partial(print)"):
+            def keep(plugin, marker):
+                cycle = [plugin.x, marker]
+                cycle.append(cycle)
+                if hasattr(plugin.x, "append"):
+                    plugin.x.append(cycle)
+                elif hasattr(plugin.x, "__setitem__"):
+                    plugin.x[1] = cycle
+                else:
+                    try:
+                        plugin.x.cycle = cycle
+                    except AttributeError:
+                        plugin.x = cycle
+            with self.subTest(expression):
+                self.at_once(f"import collections, functools, pathlib, threading, types\nx = {expression}", keep)
+
     def test_classes_with_slots(self):
         self.free("""\
             class A:

@@ -111,6 +111,22 @@ print(d.__sizeof__() > 10_000)";
     assert_eq!(prints(program), "True\n");
 }
 
+/// `vm::heap::collect_old_garbage` collects what is not young.
+#[test]
+fn only_young_garbage_is_collected() {
+    let program = "\
+import gc
+kept = []
+for _ in range(200_000):
+    cycle = []
+    cycle.append(cycle)
+    kept.append(cycle)
+    if len(kept) > 3000:
+        kept.clear()
+print([generation['collections'] > 0 for generation in gc.get_stats()])";
+    assert_eq!(prints(program), "[True, False, False]\n");
+}
+
 /// `vm::freelists` gives back what the dead dicts of a thread own.
 #[test]
 fn a_thread_that_ends_loses_memory() {
