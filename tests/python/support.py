@@ -170,5 +170,5 @@ class Watched(SpaceTest):
     """A test that ends the program with the stacks of all threads when it hangs."""
 
     def setUp(self):
-        faulthandler.dump_traceback_later(120 * STRESS, exit=True)
+        faulthandler.dump_traceback_later(300 * STRESS, exit=True)
         self.addCleanup(faulthandler.cancel_dump_traceback_later)
