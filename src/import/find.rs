@@ -271,7 +271,7 @@ fn load_own(
     tracing::trace!(space = generation.name(), module = text, "imported");
     if text == "importlib.util" {
         for def in generation.shared.util.get().copied().unwrap_or_default() {
-            module.set_attr(def.name, bind_in(def, generation.key.clone(), "importlib.util", vm)?, vm)?;
+            module.set_attr(def.name, bind_in(def, generation.key.clone(), "modspace", vm)?, vm)?;
         }
     }
     // Of a second copy, only the copied package knows.

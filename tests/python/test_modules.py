@@ -445,6 +445,16 @@ class ImportlibUtil(Single):
         self.assertIsInstance(report, modspace.UnloadReport)
         self.assertEqual((report.modules, report.clean), (["module"], True))
 
+    def test_they_are_not_among_what_the_module_defines(self):
+        space, root = self.prepared({})
+        space.exec("import importlib.util as util")
+        own = {name for name, value in vars(space.ns["util"]).items() if not name.startswith("_")
+               and getattr(value, "__module__", None) in ("importlib.util", "importlib._bootstrap", "_frozen_importlib",
+                                                          "importlib._bootstrap_external", "_frozen_importlib_external")}
+        self.assertLessEqual({"find_spec", "module_from_spec", "LazyLoader"}, own)
+        self.assertFalse(own & {"reload", "unload", "reimport"})
+        self.assertEqual({space.ns["util"].reload.__module__, modspace.reload.__module__}, {"modspace"})
+
     def test_they_work_for_their_space(self):
         one, _ = self.prepared({"module.py": version(1)})
         two, _ = self.prepared({"module.py": version(2)})
