@@ -175,21 +175,21 @@ const UNUSED_HANDLES: usize = 2;
 
 /// Discards the superseded generations that no thread runs in any more.
 pub(crate) fn drain(shared: &Arc<Shared>, effort: Effort, vm: &VirtualMachine) -> Vec<(SpaceId, DiscardReport)> {
-    let draining: Vec<_> = {
-        let others = &mut *shared.others.lock();
-        let draining = std::mem::take(&mut others.draining).into_iter();
-        draining.map(|generation| (Work::note(shared, others, generation.id()), generation)).collect()
-    };
-    // Who has just looked up the generation is about to enter it.
-    let (idle, busy): (Vec<_>, Vec<_>) = draining.into_iter().partition(|(_, generation)| {
-        Arc::strong_count(generation) <= UNUSED_HANDLES && !discard::is_inside(generation, vm)
-    });
-    for (work, generation) in busy {
-        shared.others.lock().draining.push(generation);
-        drop(work);
-    }
     let mut reports = Vec::new();
-    for (_work, generation) in idle {
+    let count = shared.others.lock().draining.len();
+    for _ in 0..count {
+        // One after the other: while a program hears of the end of one, nobody needs to wait for another.
+        let (work, generation) = {
+            let others = &mut *shared.others.lock();
+            let Some(generation) = (!others.draining.is_empty()).then(|| others.draining.remove(0)) else { break };
+            (Work::note(shared, others, generation.id()), generation)
+        };
+        // Who has just looked up the generation is about to enter it.
+        if Arc::strong_count(&generation) > UNUSED_HANDLES || discard::is_inside(&generation, vm) {
+            shared.others.lock().draining.push(generation);
+            drop(work);
+            continue;
+        }
         let mut report = DiscardReport::new(generation.name());
         report.generation = generation.number;
         let id = generation.id();

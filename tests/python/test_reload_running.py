@@ -99,6 +99,26 @@ class Running(Reloading):
         for worker in workers:
             self.assertIsInstance(worker.finish(), modspace.SpaceClosedError)
 
+    def test_the_end_of_one_does_not_wait_for_another(self):
+        """While a generation of one space ends, another space with an older generation can be discarded."""
+        discarded = []
+
+        def discard():
+            discarding = threading.Thread(target=lambda: discarded.append(other.discard(timeout=5)))
+            discarding.start()
+            discarding.join()
+        space, root = self.app(self.files(1))
+        worker = Worker(space.import_("worker").work)
+        space.ns["discard"] = discard
+        space.exec("import atexit\natexit.register(discard)")
+        self.assertIsNone(space.reload().old)
+        other, _, workers = self.workers(2)
+        for ending in (worker, *workers):
+            ending.finish()
+        modspace.ModuleSpace(name="reloaded").reload()
+        self.assertEqual([report.threads for report in discarded], [[]])
+        self.assertTrue(other.closed)
+
     def test_a_generator_goes_on_in_the_old_generation(self):
         space, root = self.app({"module.py": version(1, "def numbers():\n    yield 0\n    import helper\n"
                                                         "    yield version, helper.version\n"),
