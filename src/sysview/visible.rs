@@ -18,7 +18,7 @@ use super::execution;
 use crate::{
     import::{
         boot,
-        generation::Generation,
+        generation::{Generation, IMPORT_STATE},
         hooks,
         key::SpaceKey,
         owner::{self, Owner},
@@ -40,7 +40,6 @@ static EVAL: PyMethodDef = execution::EVAL;
 static BUILD_CLASS: PyMethodDef = execution::BUILD_CLASS;
 
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
-const IMPORT_SYSTEM: [&str; 3] = ["meta_path", "path_hooks", "path_importer_cache"];
 /// What no space takes over from the interpreter's own `sys`.
 const NOT_INHERITED: [&str; 8] =
     ["last_exc", "last_type", "last_value", "last_traceback", "ps1", "ps2", "__spec__", "__loader__"];
@@ -54,7 +53,7 @@ pub(crate) fn new_sys(
     vm: &VirtualMachine,
 ) -> PyResult<(PyRef<PyModule>, PyDictRef)> {
     let dict = copy_dict(&hidden::sys_dict(vm), vm);
-    for name in NOT_INHERITED.iter().chain(&IMPORT_SYSTEM) {
+    for name in NOT_INHERITED.iter().chain(&IMPORT_STATE) {
         if dict.contains_key(*name, vm) {
             dict.del_item(*name, vm)?;
         }
@@ -215,12 +214,12 @@ fn get_attribute(key: PyRef<SpaceKey>, name: PyStrRef, vm: &VirtualMachine) -> P
     if STREAMS.contains(&text) {
         return stream(&key.get(vm)?, text, vm);
     }
-    if text == "modules" {
-        return running(&key, vm)?.import_state().get_item_opt(text, vm)?.ok_or_else(missing);
-    }
-    if IMPORT_SYSTEM.contains(&text) {
+    if IMPORT_STATE.contains(&text) {
         let generation = running(&key, vm)?;
-        boot::importlib(&generation, vm)?;
+        // The table of modules is there from the start; the rest comes with the import system.
+        if text != "modules" {
+            boot::importlib(&generation, vm)?;
+        }
         return generation.import_state().get_item_opt(text, vm)?.ok_or_else(missing);
     }
     Err(missing())
@@ -246,7 +245,7 @@ fn directory(key: PyRef<SpaceKey>, vm: &VirtualMachine) -> PyResult<Vec<PyObject
             names.push(name);
         }
     }
-    for name in STREAMS.iter().chain(&IMPORT_SYSTEM).chain(&["modules"]) {
+    for name in STREAMS.iter().chain(&IMPORT_STATE) {
         if !generation.sys_dict.contains_key(*name, vm) {
             names.push(vm.ctx.new_str(*name).into());
         }

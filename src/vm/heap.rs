@@ -280,7 +280,7 @@ fn prune_subclasses(mut classes: Vec<PyRef<PyType>>) {
 /// A dict of RustPython's keeps room for each key that was ever put in at the place of a deleted one, so one with the same
 /// few keys again and again, identifiers of threads say, grows for ever. (Upstream should count such entries when it decides
 /// whether to rebuild the table.) A dict with other keys than numbers is left alone: comparing them could run Python code.
-/// So is, for the same reason, any that a Python loop may be in the middle of: the caller knows that these are none.
+/// The caller knows that no Python code loops over these: a loop would lose its place.
 pub(crate) fn compact(dicts: &[PyDictRef], vm: &VirtualMachine) -> PyResult<()> {
     // Keeps what is in them until the world runs again, so that nothing is freed before.
     let mut kept = Vec::new();
