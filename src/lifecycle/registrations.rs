@@ -195,9 +195,14 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
     }
 }
 
-/// Tables of native and platform modules in which the same keys come and go; no Python code loops over them.
-const BUSY_TABLES: [(&str, &str); 3] =
-    [("threading", "_active"), ("threading", "_limbo"), ("_asyncio", "_current_tasks")];
+/// Tables of native and platform modules in which the same keys come and go, in them or in the tables in them; no Python
+/// code loops over them.
+const BUSY_TABLES: [(&str, &str); 4] = [
+    ("threading", "_active"),
+    ("threading", "_limbo"),
+    ("_asyncio", "_current_tasks"),
+    ("typing", "_overload_registry"),
+];
 
 /// What is left of many spaces in platform modules, a little of each.
 fn tidy(vm: &VirtualMachine) -> PyResult<()> {
@@ -206,14 +211,16 @@ fn tidy(vm: &VirtualMachine) -> PyResult<()> {
     for (module, name) in BUSY_TABLES {
         if let Ok(module) = modules.get_item(module, vm)
             && let Some(table) = vm.get_attribute_opt(&module, name)?
-            && let Ok(table) = table.downcast_exact::<PyDict>(vm)
+            && let Ok(table) = table.downcast::<PyDict>()
         {
-            tables.push(table.into_pyref());
+            tables.extend(table.clone().into_iter().filter_map(|(_, inner)| inner.downcast::<PyDict>().ok()));
+            tables.push(table);
         }
     }
     heap::compact(&tables, vm)?;
     probe::rebuild_busy_sets(vm)?;
     probe::forget_dead_classes(vm)?;
+    heap::prune_all_subclasses(vm);
     heap::collect_old_garbage(vm);
     Ok(())
 }

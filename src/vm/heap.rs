@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use parking_lot::{Mutex, MutexGuard};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyCode, PyDictRef, PyType, PyWeak},
@@ -255,23 +255,43 @@ impl Isolated {
             drop(released);
         });
         drop(self);
-        prune_subclasses(bases);
+        bases.sort_unstable_by_key(|class| address(class.as_object()));
+        bases.dedup_by_key(|class| address(class.as_object()));
+        for class in bases {
+            prune_subclasses(&class);
+        }
     }
 }
 
-/// Takes the entries of classes that are gone out of the lists in which classes note their subclasses. They are pruned by
-/// nothing else but `__subclasses__()`. (Upstream should remove the entry when a class goes, as CPython does.)
-fn prune_subclasses(mut classes: Vec<PyRef<PyType>>) {
-    classes.sort_unstable_by_key(|class| address(class.as_object()));
-    classes.dedup_by_key(|class| address(class.as_object()));
-    for class in classes {
-        let dead: Vec<_> = {
-            let mut subclasses = class.subclasses.write();
-            let (kept, dead) = subclasses.drain(..).partition(|subclass| subclass.upgrade().is_some());
-            *subclasses = kept;
-            dead
-        };
-        drop(dead);
+/// Takes the entries of classes that are gone out of the list in which a class notes its subclasses; returns the others.
+/// The list is pruned by nothing else but `__subclasses__()`. (Upstream should remove the entry when a class goes, as
+/// CPython does.)
+fn prune_subclasses(class: &Py<PyType>) -> Vec<PyObjectRef> {
+    // Whatever goes goes after the lock: finalizers may make subclasses.
+    let (mut alive, mut dead) = (Vec::new(), Vec::new());
+    class.subclasses.write().retain(|entry| match entry.upgrade() {
+        Some(subclass) => {
+            alive.push(subclass);
+            true
+        }
+        None => {
+            dead.push(entry.clone());
+            false
+        }
+    });
+    alive
+}
+
+/// [`prune_subclasses`], for all classes.
+pub(crate) fn prune_all_subclasses(vm: &VirtualMachine) {
+    let mut next: Vec<PyObjectRef> = vec![vm.ctx.types.object_type.to_owned().into()];
+    let mut seen = FxHashSet::default();
+    while let Some(class) = next.pop() {
+        if let Some(class) = class.downcast_ref::<PyType>()
+            && seen.insert(address(class.as_object()))
+        {
+            next.extend(prune_subclasses(class));
+        }
     }
 }
 
@@ -279,7 +299,7 @@ fn prune_subclasses(mut classes: Vec<PyRef<PyType>>) {
 ///
 /// A dict of RustPython's keeps room for each key that was ever put in at the place of a deleted one, so one with the same
 /// few keys again and again, identifiers of threads say, grows for ever. (Upstream should count such entries when it decides
-/// whether to rebuild the table.) A dict with other keys than numbers is left alone: comparing them could run Python code.
+/// whether to rebuild the table.) A dict with other keys than numbers and strings is left alone: comparing them could run Python code.
 /// The caller knows that no Python code loops over these: a loop would lose its place.
 pub(crate) fn compact(dicts: &[PyDictRef], vm: &VirtualMachine) -> PyResult<()> {
     // Keeps what is in them until the world runs again, so that nothing is freed before.
@@ -287,11 +307,16 @@ pub(crate) fn compact(dicts: &[PyDictRef], vm: &VirtualMachine) -> PyResult<()> 
     let _world = Stopped::new(vm);
     for dict in dicts {
         let items: Vec<_> = dict.clone().into_iter().collect();
-        if items.iter().all(|(key, _)| key.class().is(vm.ctx.types.int_type)) {
+        let is_plain = |key: &PyObjectRef| {
+            let class = key.class();
+            class.is(vm.ctx.types.int_type) || class.is(vm.ctx.types.str_type)
+        };
+        if items.iter().all(|(key, _)| is_plain(key)) {
             kept.extend(items.iter().cloned());
             dict.clear();
             for (key, value) in items {
-                dict.set_item(&*key, value, vm)?;
+                // A subclass's own `__setitem__` is not asked.
+                dict.inner_setitem(&*key, value, vm)?;
             }
         }
     }

@@ -2,10 +2,13 @@
 are over."""
 
 import contextlib
+import gc
 import io
 import os
 import threading
+import typing
 import unittest
+import weakref
 
 import modspace
 from leaking import Freed
@@ -190,6 +193,47 @@ class Threads(Freed):
         self.assertLess(size(), 3_000)
         self.assertIs(threading.current_thread(), threading.main_thread())
         self.assertIn(threading.current_thread(), list(threading._dangling))
+
+
+class Tidied(unittest.TestCase):
+    """What ends with many spaces, a little with each."""
+
+    def end(self, count, source="used = True"):
+        for _ in range(count):
+            space = modspace.ModuleSpace()
+            space.exec(source)
+            space.discard()
+
+    def test_overloads(self):
+        def size():
+            return typing._overload_registry["__main__"].__sizeof__()
+
+        @typing.overload
+        def kept(argument: int): ...
+
+        def kept(argument): ...
+        self.end(640, "import typing\n" + "".join(
+            f"@typing.overload\ndef f{number}(argument: int): ...\n" for number in range(20)))
+        self.assertLess(size(), 64 * 20 * 100)
+        self.end(64)
+        self.assertLess(size(), 2_000)
+        self.assertEqual(len(typing.get_overloads(kept)), 1)
+
+    def test_classes_that_were_subclasses(self):
+        def dead():
+            # Not `__subclasses__()`, which forgets them.
+            references = [entry for entry in gc.get_referents(Base) if isinstance(entry, weakref.ref)]
+            return len([entry for entry in references if entry() is None])
+
+        class Base: ...
+        class Kept(Base): ...
+        for _ in range(100):
+            type("Dropped", (Base,), {})
+        gc.collect()
+        self.assertEqual(dead(), 100)
+        self.end(64)
+        self.assertEqual(dead(), 0)
+        self.assertEqual(Base.__subclasses__(), [Kept])
 
 
 class Finalizers(Freed):
