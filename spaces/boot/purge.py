@@ -139,6 +139,8 @@ def forget_dead_classes(tables):
 
 def rebuild_busy_sets():
     """Like dicts, RustPython's sets keep room for each of what came and went at one place; see `heap::compact`."""
+    if "threading" not in modules:
+        return
     threads = modules["threading"]._dangling
     # Who adds a thread meanwhile adds it to the new set.
     old, threads.data = threads.data, set()
