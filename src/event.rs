@@ -104,6 +104,34 @@ struct Progress {
     finished: bool,
 }
 
+/// A thread that works for a space until it is told to end.
+#[derive(Default)]
+pub(crate) struct Worker {
+    ended: AtomicBool,
+    progress: Delivery,
+}
+
+impl Worker {
+    /// Tells it to end; it does within a tenth of a second, or when what it is at is done.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The thread is out of the interpreter.
+    pub(crate) fn finish(&self) {
+        self.progress.finish();
+    }
+
+    /// Waits for that; false when the time is up.
+    pub(crate) fn wait_until_finished(&self, until: Instant) -> bool {
+        self.progress.wait_until_finished(until)
+    }
+}
+
 impl Delivery {
     pub(crate) fn new(number: u64) -> Self {
         Self { number, ..Self::default() }

@@ -50,6 +50,7 @@ mod error;
 mod event;
 mod import;
 mod lifecycle;
+pub mod persist;
 mod pyapi;
 mod space;
 mod sync;

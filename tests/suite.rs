@@ -5,11 +5,13 @@ mod suite {
 
     mod api;
     mod cli;
+    mod cli_store;
     mod examples;
     mod policies;
     mod python;
     mod readme;
     mod real;
     mod soak;
+    mod store;
     mod upstream;
 }

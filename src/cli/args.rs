@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::store::StoreOptions;
 use crate::Delegation;
 
 /// Module spaces for Python: several module systems in one process.
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Run(RunOptions),
     /// Run a program, then print the spaces, their modules, origins and sizes
     Tree(TreeOptions),
+    /// Look at a store of persistent modules, and work with its modules as files
+    Store(StoreOptions),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -4,6 +4,7 @@ mod args;
 mod manifest;
 mod report;
 mod run;
+mod store;
 
 use std::io::Write;
 
@@ -27,6 +28,7 @@ pub fn main() -> u8 {
     match arguments.command {
         Command::Run(options) => run::run(&options),
         Command::Tree(options) => report::tree(&options),
+        Command::Store(options) => store::store(&options),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut text);

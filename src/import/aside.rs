@@ -2,6 +2,7 @@
 //! copy of a module. No other thread sees what is in them.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,7 +24,24 @@ pub(crate) struct Asides {
 struct Aside {
     thread: ThreadId,
     state: PyDictRef,
-    copied: Option<Arc<str>>,
+    copied: Option<Arc<Copied>>,
+}
+
+/// The modules of which a thread imports second copies.
+pub(crate) enum Copied {
+    /// This one and its submodules.
+    Tree(String),
+    /// These.
+    Names(HashSet<String>),
+}
+
+impl Copied {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Tree(top) => name.strip_prefix(&**top).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+            Self::Names(names) => names.contains(name),
+        }
+    }
 }
 
 /// While this exists, the thread that made it has a state of its own.
@@ -40,11 +58,10 @@ impl Drop for Guard<'_> {
 }
 
 impl Asides {
-    /// Gives the running thread `state`; to import a second copy of the module `copied` and its submodules, if that is
-    /// what it is for.
-    pub(crate) fn enter(&self, state: PyDictRef, copied: Option<&str>) -> Guard<'_> {
+    /// Gives the running thread `state`; to import second copies of the modules `copied`, if that is what it is for.
+    pub(crate) fn enter(&self, state: PyDictRef, copied: Option<Copied>) -> Guard<'_> {
         let mut asides = self.asides.lock();
-        asides.push(Aside { thread: current().id(), state, copied: copied.map(Arc::from) });
+        asides.push(Aside { thread: current().id(), state, copied: copied.map(Arc::new) });
         self.count.store(asides.len(), Ordering::Release);
         Guard(self)
     }
@@ -64,8 +81,6 @@ impl Asides {
 
     /// Whether the running thread imports a second copy, and `name` is or is not one of the copied modules.
     pub(crate) fn copies(&self, name: &str) -> Option<bool> {
-        let copied = self.last(|aside| aside.copied.clone())??;
-        let rest = name.strip_prefix(&*copied);
-        Some(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        self.last(|aside| aside.copied.clone())?.map(|copied| copied.contains(name))
     }
 }

@@ -42,7 +42,7 @@ use super::{
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
 use crate::{
-    event::{Event, EventKind, Events},
+    event::{Event, EventKind, Events, Worker},
     sysview::State,
     vm::heap::Stopped,
 };
@@ -219,6 +219,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) generation: ArcSwapOption<Generation>,
+    /// Threads that work for the space in all its generations.
+    pub(crate) workers: Mutex<Vec<Arc<Worker>>>,
 }
 
 impl Node {

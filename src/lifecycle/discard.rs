@@ -184,6 +184,7 @@ fn end(
 ) -> Option<PyBaseExceptionRef> {
     let mut interrupt = None;
     if generation.was_used() || !generation.life.is_empty() {
+        registrations::end_workers(&generation.node, deadline, vm);
         registrations::end_subscriptions(generation, deadline, vm);
         owner::enter(Owner::Space(Arc::clone(generation)), || registrations::end_thread_pools(generation, vm));
         let (staying, interrupted) = wait(generation, deadline, || threads_inside(generation, vm), vm);

@@ -13,7 +13,7 @@ use rustpython_vm::{
 use super::{census::Extent, collect, paths, report::Held, scope::Scope};
 use crate::{
     event::EventKind,
-    import::{find, generation::Generation, level, locks::Acquired, policy, project},
+    import::{aside::Copied, find, generation::Generation, level, locks::Acquired, policy, project},
     vm::native::copy_dict,
 };
 
@@ -286,22 +286,49 @@ pub(crate) fn reimport(
         subject(generation, &name.clone().into(), Operation::Reimport, force, vm)?;
     }
     names.insert(0, first.name);
+    let copies = second_copies(generation, &text, &names, Copied::Tree(text.clone()), vm, || {
+        names
+            .iter()
+            .map(|name| level::import_module(generation, &name.to_string_lossy(), vm))
+            .collect::<PyResult<Vec<_>>>()
+    })?;
+    copies.into_iter().next().ok_or_else(|| vm.new_system_error("nothing was imported"))
+}
+
+/// Runs `body` in an import state of this thread's own, in which `names` are not loaded and the modules `copied` are its
+/// own. `what` it does that for is said when another thread does the like and waits for this one.
+///
+/// # Errors
+/// What `body` raised.
+pub(crate) fn second_copies<R>(
+    generation: &Arc<Generation>,
+    what: &str,
+    names: &[PyStrRef],
+    copied: Copied,
+    vm: &VirtualMachine,
+    body: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
     // One thread at a time, and no reload of the space meanwhile.
     let Acquired::Lock(turn) = generation.shared.reload_turn(generation.id(), vm)? else {
-        let message = format!("cannot reimport {text:?}: another thread does, and waits for this one");
-        return Err(vm.new_import_error(message, vm.ctx.new_str(text)));
+        let message = format!("cannot import {what:?} a second time: another thread does, and waits for this one");
+        return Err(vm.new_import_error(message, vm.ctx.new_str(what)));
     };
     // From here on, `sys.modules` is looked up for the running thread.
     let is_first = super::reload::separate(generation, vm)?;
-    let result = second_copy(generation, &text, &names, vm);
+    let result = aside(generation, names, copied, vm, body);
     if is_first && turn.is_outermost() {
         super::reload::rejoin(generation, vm)?;
     }
     result
 }
 
-/// Imports `names`, of which `text` is the first, in an import state in which they are not loaded.
-fn second_copy(generation: &Arc<Generation>, text: &str, names: &[PyStrRef], vm: &VirtualMachine) -> PyResult {
+fn aside<R>(
+    generation: &Arc<Generation>,
+    names: &[PyStrRef],
+    copied: Copied,
+    vm: &VirtualMachine,
+    body: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
     let state = copy_dict(&generation.import_state(), vm);
     let modules = match generation.modules(vm)?.downcast::<PyDict>() {
         // At once, while other threads import.
@@ -313,10 +340,6 @@ fn second_copy(generation: &Arc<Generation>, text: &str, names: &[PyStrRef], vm:
         forget(&modules, name, vm)?;
     }
     state.set_item("modules", modules, vm)?;
-    let _aside = generation.asides.enter(state, Some(text));
-    let copies = names
-        .iter()
-        .map(|name| level::import_module(generation, &name.to_string_lossy(), vm))
-        .collect::<PyResult<Vec<_>>>()?;
-    copies.into_iter().next().ok_or_else(|| vm.new_system_error("nothing was imported"))
+    let _aside = generation.asides.enter(state, Some(copied));
+    body()
 }

@@ -78,6 +78,7 @@ fn end_spaces(runtime: &Runtime, vm: &VirtualMachine) -> bool {
     for generation in &generations {
         owner::enter(Owner::Space(Arc::clone(generation)), || {
             exit::run(generation, vm);
+            registrations::end_workers(&generation.node, None, vm);
             registrations::end_subscriptions(generation, None, vm);
             flushed &= visible::flush(generation, vm);
         });

@@ -15,7 +15,7 @@ use super::{paths, probe, report::StayingThread, scope::Scope};
 use crate::{
     import::{
         boot,
-        generation::{Generation, Mark},
+        generation::{Generation, Mark, Node},
         level,
         owner::{self, Owner},
         project::{self, hidden_module},
@@ -48,13 +48,26 @@ pub(crate) fn end_subscriptions(generation: &Generation, deadline: Option<Instan
         generation.shared.events.unsubscribe(subscription.number);
     }
     for subscription in subscriptions {
-        loop {
-            let look = Instant::now() + Duration::from_millis(50);
-            let until = deadline.map_or(look, |deadline| deadline.min(look));
-            let finished = vm.allow_threads(|| subscription.wait_until_finished(until));
-            if finished || deadline.is_some_and(|deadline| Instant::now() >= deadline) || vm.check_signals().is_err() {
-                break;
-            }
+        wait_for_end(|until| subscription.wait_until_finished(until), deadline, vm);
+    }
+}
+
+/// Ends the threads that work for the space, but for the running one.
+pub(crate) fn end_workers(node: &Node, deadline: Option<Instant>, vm: &VirtualMachine) {
+    let workers = std::mem::take(&mut *node.workers.lock());
+    workers.iter().for_each(|worker| worker.end());
+    for worker in workers {
+        wait_for_end(|until| worker.wait_until_finished(until), deadline, vm);
+    }
+}
+
+fn wait_for_end(is_over: impl Fn(Instant) -> bool, deadline: Option<Instant>, vm: &VirtualMachine) {
+    loop {
+        let look = Instant::now() + Duration::from_millis(50);
+        let until = deadline.map_or(look, |deadline| deadline.min(look));
+        let finished = vm.allow_threads(|| is_over(until));
+        if finished || deadline.is_some_and(|deadline| Instant::now() >= deadline) || vm.check_signals().is_err() {
+            break;
         }
     }
 }

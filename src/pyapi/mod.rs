@@ -5,6 +5,7 @@ mod module;
 mod module_space;
 mod report;
 mod space_of;
+mod store;
 mod subscription;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ fn publish(shared: &Arc<Shared>, root: &Arc<Node>, vm: &VirtualMachine) -> PyRes
     let _ = shared.util.set(&module::UTIL);
     let dict = hidden_module("modspace", vm)?.dict();
     dict.set_item("root", handle(shared, root, vm), vm)?;
+    crate::persist::raise::publish(&dict, vm)?;
     dict.set_item("SpaceError", shared.space_error.clone().into(), vm)?;
     dict.set_item("SpaceClosedError", shared.closed_error.clone().into(), vm)
 }

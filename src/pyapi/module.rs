@@ -48,7 +48,7 @@ pub(crate) mod modspace {
     use crate::{
         import::context,
         lifecycle,
-        pyapi::{self, info, module::ForceArgs, module_space, report, space_of as finder, subscription},
+        pyapi::{self, info, module::ForceArgs, module_space, report, space_of as finder, store, subscription},
     };
 
     #[pyattr(name = "ModuleInfo")]
@@ -74,6 +74,31 @@ pub(crate) mod modspace {
     #[pyattr(name = "UnloadReport")]
     fn unload_report(_vm: &VirtualMachine) -> PyTypeRef {
         report::UnloadReport::make_static_type()
+    }
+
+    #[pyattr(name = "Store")]
+    fn store_class(_vm: &VirtualMachine) -> PyTypeRef {
+        store::Store::make_static_type()
+    }
+
+    #[pyattr(name = "StoreModule")]
+    fn store_module(_vm: &VirtualMachine) -> PyTypeRef {
+        crate::persist::finder::StoreModule::make_static_type()
+    }
+
+    #[pyattr(name = "Transaction")]
+    fn transaction_class(_vm: &VirtualMachine) -> PyTypeRef {
+        store::Transaction::make_static_type()
+    }
+
+    #[pyattr(name = "UpdateReport")]
+    fn update_report(_vm: &VirtualMachine) -> PyTypeRef {
+        store::UpdateReport::make_static_type()
+    }
+
+    #[pyattr(name = "Commit")]
+    fn commit_class(_vm: &VirtualMachine) -> PyTypeRef {
+        store::Commit::make_static_type()
     }
 
     #[pyattr(name = "ModuleSpace")]

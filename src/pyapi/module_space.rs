@@ -7,7 +7,7 @@ use std::{
 
 use rustpython_vm::{
     AsObject, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
+    builtins::{PyBaseExceptionRef, PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
     function::FuncArgs,
     pyclass,
     types::{Constructor, Initializer, Representable},
@@ -19,6 +19,7 @@ use super::{
     raise,
     report::{DiscardReport, ReloadReport},
     shared,
+    store::{self, UpdateReport},
 };
 use crate::{
     error::Error,
@@ -28,6 +29,13 @@ use crate::{
         policy::Pattern,
     },
     lifecycle::{self, DiscardOptions},
+    persist::{
+        MAIN, UpdateOptions,
+        finder::{self, Attachment},
+        follow,
+        raise::{class, raise as raise_store},
+        update,
+    },
     space::{Config, SearchPath, create, run},
     vm::{native::payload, panic},
 };
@@ -374,6 +382,77 @@ impl ModuleSpace {
         }
     }
 
+    /// Lets the space import the modules of a branch of a store, before any others; with `prefix`, only that package and what
+    /// is in it. It sees the branch's last commit until it syncs; with `follow`, a thread of its own syncs it as commits come.
+    #[pymethod]
+    fn attach(zelf: &Py<Self>, args: AttachArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let store = store::store_of(&args.store, vm)?;
+        let follow = flag(args.follow, "follow", vm)?;
+        let branch = args.branch.map_or_else(|| MAIN.to_owned(), |branch| branch.to_string_lossy().into_owned());
+        let prefix = args.prefix.map(|prefix| text(&prefix, "prefix", vm)).transpose()?;
+        let attachment =
+            vm.allow_threads(|| Attachment::new(store, &branch, prefix)).map_err(|error| raise_store(&error, vm))?;
+        let attachment = enter(zelf.node(vm)?, vm, |generation| finder::attach(generation, attachment, vm))?;
+        if follow { follow::follow(zelf.node(vm)?, attachment, vm) } else { Ok(()) }
+    }
+
+    /// Lets the space see the last commit of the branch: the modules that it has loaded are updated in place, all or none.
+    #[pymethod]
+    fn sync(zelf: &Py<Self>, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
+        let options = args.options(vm)?;
+        enter(zelf.node(vm)?, vm, |generation| {
+            let mut report = None;
+            for (_, attachment) in attachments(generation, zelf, vm)? {
+                let done = update::update(generation, &attachment, || attachment.head(), &options, false, vm)?;
+                match &mut report {
+                    None => report = Some(done),
+                    Some(report) => report.add(done),
+                }
+            }
+            Ok(UpdateReport(report.unwrap_or_default()))
+        })
+    }
+
+    /// Lets the space see this commit, as `sync` does with the last one.
+    #[pymethod]
+    fn at(zelf: &Py<Self>, commit: PyStrRef, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
+        let (id, options) = (store::commit_id(&commit, vm)?, args.options(vm)?);
+        enter(zelf.node(vm)?, vm, |generation| {
+            let mut missing = None;
+            for (_, attachment) in attachments(generation, zelf, vm)? {
+                match vm.allow_threads(|| attachment.store.at(id)) {
+                    Ok(target) => {
+                        let done = update::update(generation, &attachment, || Ok(target), &options, false, vm)?;
+                        return Ok(UpdateReport(done));
+                    }
+                    Err(error) => missing = Some(error),
+                }
+            }
+            Err(missing.map_or_else(|| not_attached(zelf, vm), |error| raise_store(&error, vm)))
+        })
+    }
+
+    /// Ends what `attach` began: the last one, or that of a store. What was imported stays.
+    #[pymethod]
+    fn detach(zelf: &Py<Self>, args: DetachArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let store = args.store.map(|store| store::store_of(&store, vm)).transpose()?;
+        enter(zelf.node(vm)?, vm, |generation| {
+            let found = attachments(generation, zelf, vm)?
+                .into_iter()
+                .find(|(_, attachment)| store.as_ref().is_none_or(|store| store.is_same(&attachment.store)));
+            let (finder, _) = found.ok_or_else(|| not_attached(zelf, vm))?;
+            finder::detach(generation, &finder, vm)
+        })
+    }
+
+    /// The commit of the store that the space sees, or None.
+    #[pygetset]
+    fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Option<String>> {
+        let attachments = finder::attachments(&*zelf.generation(vm)?, vm)?;
+        let commit = attachments.first().and_then(|(_, attachment)| attachment.snapshot().commit());
+        Ok(commit.map(|commit| commit.to_string()))
+    }
+
     #[pymethod]
     fn __enter__(zelf: PyRef<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Self>> {
         zelf.generation(vm)?;
@@ -388,6 +467,58 @@ impl ModuleSpace {
             return Ok(());
         }
         Err(vm.new_runtime_error(format!("the space {:?} was not entered by this thread or task", node.name)))
+    }
+}
+
+/// What attaches the space to stores; an error when nothing does.
+fn attachments(
+    generation: &Arc<Generation>,
+    space: &Py<ModuleSpace>,
+    vm: &VirtualMachine,
+) -> PyResult<Vec<(PyObjectRef, Arc<Attachment>)>> {
+    let attachments = finder::attachments(generation, vm)?;
+    if attachments.is_empty() { Err(not_attached(space, vm)) } else { Ok(attachments) }
+}
+
+fn not_attached(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let name = space.node.get().map_or("", |node| &node.name);
+    let message = format!("the space {name:?} is not attached to this store; call attach() first");
+    vm.new_exception_msg(class("StoreError", vm), message.into())
+}
+
+#[derive(FromArgs)]
+struct AttachArgs {
+    #[pyarg(any)]
+    store: PyObjectRef,
+    #[pyarg(any, default)]
+    branch: Option<PyStrRef>,
+    #[pyarg(any, default)]
+    prefix: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    follow: Option<PyObjectRef>,
+}
+
+#[derive(FromArgs)]
+struct DetachArgs {
+    #[pyarg(any, default)]
+    store: Option<PyObjectRef>,
+}
+
+#[derive(FromArgs)]
+struct SyncArgs {
+    #[pyarg(named, default)]
+    replace: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    time_limit: Option<PyObjectRef>,
+}
+
+impl SyncArgs {
+    fn options(self, vm: &VirtualMachine) -> PyResult<UpdateOptions> {
+        let defaults = UpdateOptions::default();
+        Ok(UpdateOptions {
+            replace: flag(self.replace, "replace", vm)?,
+            time_limit: timeout(self.time_limit, vm)?.unwrap_or(defaults.time_limit),
+        })
     }
 }
 

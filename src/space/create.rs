@@ -90,10 +90,15 @@ pub(crate) fn create(
     };
     let own_library = !matches!(&config.path, SearchPath::Exactly(entries) if entries.is_empty());
     let policy = Policy { delegation: config.delegation, share: config.share, fresh: config.fresh, own_library };
-    let id = shared
-        .tree
-        .write()
-        .insert_with_key(|id| Arc::new(Node { id, name, parent: parent.cloned(), generation: ArcSwapOption::empty() }));
+    let id = shared.tree.write().insert_with_key(|id| {
+        Arc::new(Node {
+            id,
+            name,
+            parent: parent.cloned(),
+            generation: ArcSwapOption::empty(),
+            workers: Default::default(),
+        })
+    });
     let made = (|| {
         let node = shared.node(id).ok_or(Error::Unknown { id: id.as_u64() })?;
         let inherit = above.as_ref().map_or_else(|| hidden::sys_dict(vm), |above| above.sys_dict.clone());

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Mutex<Vec<Arc<Delivery>>>,
     /// What it gave to `sys.addaudithook`.
     pub(crate) audit_hooks: Mutex<Vec<PyObjectRef>>,
+    /// Functions with replaced code that may still be running, and how many updates have come since.
+    pub(crate) retired: Mutex<Vec<(PyObjectRef, u8)>>,
 }
 
 impl State {
@@ -56,7 +58,8 @@ impl State {
     pub(crate) fn clear(&self) {
         self.exit.clear();
         let audit = std::mem::take(&mut *self.audit_hooks.lock());
-        drop(audit);
+        let retired = std::mem::take(&mut *self.retired.lock());
+        drop((audit, retired));
         self.codecs.clear();
     }
 }

@@ -13,6 +13,7 @@
 //! | [`threads`] | which virtual machine belongs to the running thread |
 
 mod arguments;
+pub(crate) mod change;
 pub(crate) mod code;
 pub(crate) mod edges;
 pub(crate) mod frames;

@@ -41,10 +41,14 @@ programs! {
     test_reload,
     test_reload_running,
     test_reload_state,
+    test_store,
+    test_store_processes,
     test_survivors,
     test_sys,
     test_table,
+    test_update,
     test_values,
+    test_zodbcode,
 }
 
 #[test]

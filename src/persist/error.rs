@@ -1,0 +1,193 @@
+//! What can go wrong with a store.
+
+use std::path::PathBuf;
+
+use super::record::RecordId;
+
+/// An error of a store. Unless it says otherwise, the store is what it was before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Two transactions changed the same modules.
+    #[error(transparent)]
+    Conflict(#[from] Box<Conflict>),
+    /// There is no such module.
+    #[error("the store has no module {name:?} in {snapshot}")]
+    NoModule {
+        /// The name asked for.
+        name: String,
+        /// Where it was looked for: a branch or a commit.
+        snapshot: String,
+    },
+    /// There is such a module already.
+    #[error("the store has a module {name:?} already; update it, or remove it first")]
+    Exists {
+        /// The module's name.
+        name: String,
+    },
+    /// A name that a module is to have is taken by a package, or the other way round.
+    #[error("{name:?} cannot be a module and have children at once; give a package its code as {name}.__init__")]
+    ModuleAndPackage {
+        /// The name.
+        name: String,
+    },
+    /// Not a name for a module.
+    #[error("{name:?} is not a module name: {reason}")]
+    Name {
+        /// What was given, cut after 80 characters.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not a source.
+    #[error("the source of {name:?} cannot be stored: {reason}")]
+    Source {
+        /// The module's name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Not the name of a branch.
+    #[error("{name:?} is not a branch name; use letters, digits, and - . _ / between them")]
+    Branch {
+        /// What was given, cut after 80 characters.
+        name: String,
+    },
+    /// Not the id of a commit.
+    #[error("{text:?} is not a commit id; ids have 64 hexadecimal digits, and `log` lists them")]
+    Id {
+        /// What was given, cut after 80 characters.
+        text: String,
+    },
+    /// There is no such commit.
+    #[error("the store has no commit {id}; `log` lists those of a branch")]
+    NoCommit {
+        /// The commit's id.
+        id: RecordId,
+    },
+    /// A transaction was used after its end.
+    #[error("this transaction has {how}; begin another one")]
+    Ended {
+        /// How it ended: "been committed", "been aborted".
+        how: &'static str,
+    },
+    /// A savepoint was used after the transaction went back behind it.
+    #[error("this savepoint is gone: the transaction went back to an earlier one")]
+    Savepoint,
+    /// A record is not what its name says.
+    #[error("the record {id} is damaged: its bytes have another hash; `modspace store verify` lists what is affected")]
+    Corrupt {
+        /// The record's name.
+        id: RecordId,
+    },
+    /// A record is not there.
+    #[error("the record {id} is missing; `modspace store verify` lists what is affected")]
+    Missing {
+        /// The record's name.
+        id: RecordId,
+    },
+    /// A record is of another kind than what refers to it says.
+    #[error("the record {id} is not {expected}")]
+    Kind {
+        /// The record's name.
+        id: RecordId,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// Something cannot be written as a record.
+    #[error("this cannot be stored: {reason}")]
+    Encoding {
+        /// Why not.
+        reason: String,
+    },
+    /// The store was written by a newer version of this library.
+    #[error("the store {} has format {found}, and this version reads formats up to {supported}; use a newer modspace", path.display())]
+    Format {
+        /// Where the store is.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that is known.
+        supported: u32,
+    },
+    /// What is there is not a store.
+    #[error("{} is not a modspace store: {reason}", path.display())]
+    NotAStore {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+    },
+    /// The file of the store is damaged.
+    #[error("the store {} is damaged: {reason}; restore it from a copy", path.display())]
+    Damaged {
+        /// Where the store is.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process has the store, and did not let go of it.
+    #[error("the store {} is locked by another process", path.display())]
+    Locked {
+        /// Where the store is.
+        path: PathBuf,
+    },
+    /// The store cannot be written.
+    #[error("the store {} cannot be written: {reason}", path.display())]
+    ReadOnly {
+        /// Where the store is.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A file or directory cannot be used.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// What the backend said.
+    #[error("the store {store} failed: {reason}")]
+    Backend {
+        /// Which store.
+        store: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Two commits that cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// The modules that both changed.
+    pub modules: Vec<String>,
+    /// The branch.
+    pub branch: String,
+    /// The commit that the transaction began at; `None` when the branch was empty.
+    pub base: Option<RecordId>,
+    /// Who wanted to commit.
+    pub author: String,
+    /// The commits that changed the modules meanwhile, with their authors, the latest first.
+    pub others: Vec<(RecordId, String)>,
+}
+
+impl std::error::Error for Conflict {}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let named = |author: &str| if author.is_empty() { "somebody".to_owned() } else { author.to_owned() };
+        let others = self.others.iter().map(|(id, author)| format!("{} by {}", id.short(), named(author)));
+        let base = self.base.map_or_else(|| "the beginning".to_owned(), |id| id.short());
+        write!(
+            formatter,
+            "{} changed in {} since {base}, where this transaction of {} began; begin again from the new head of {:?}",
+            self.modules.join(", "),
+            others.collect::<Vec<_>>().join(" and "),
+            named(&self.author),
+            self.branch
+        )
+    }
+}

@@ -1,0 +1,47 @@
+//! Persistent modules: a store of commits, and spaces that follow one.
+//!
+//! | noun | what it is |
+//! | --- | --- |
+//! | [`Store`] | branches of commits, in memory or in a file |
+//! | [`Transaction`] | a change that is committed whole or not at all |
+//! | [`Snapshot`] | the modules of one commit |
+//! | [`Commit`] | a snapshot, where it came from, who made it and why |
+//! | [`Heads`] | the moves of a branch's head, as they come |
+//! | [`Backend`] | what keeps a store; [`Memory`] and [`Sqlite`] are two |
+//! | [`UpdateReport`] | what an update of a space's modules did |
+//! | [`Checkout`] | a directory with the modules of a branch as files |
+
+mod backend;
+mod error;
+pub(crate) mod finder;
+pub(crate) mod follow;
+mod maintain;
+mod map;
+mod memory;
+mod name;
+pub(crate) mod raise;
+mod record;
+mod snapshot;
+mod source;
+mod sqlite;
+mod store;
+mod transaction;
+pub(crate) mod update;
+mod watch;
+mod worktree;
+
+pub use backend::{Backend, Move, Outcome};
+pub use error::{Conflict, StoreError};
+pub use maintain::{Problem, Verification};
+pub use memory::Memory;
+pub(crate) use name::parts as check_name;
+pub use record::{Commit, Module, Record, RecordId};
+pub use snapshot::{Change, Found, Snapshot};
+pub(crate) use source::check as check_source;
+pub use sqlite::Sqlite;
+pub use store::{Heads, MAIN, Store};
+pub use transaction::{Metadata, Savepoint, Transaction};
+pub use update::{UpdateEntry, UpdateKind, UpdateOptions, UpdateReport};
+pub use worktree::{
+    Checkout, Contents, FileChange, FileState, Files, Imported, LeftOut, Merged, import_files, read_files, write_files,
+};

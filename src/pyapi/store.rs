@@ -1,0 +1,749 @@
+//! The classes `Store` and `Transaction`.
+
+use std::{
+    collections::BTreeMap,
+    thread::{self, ThreadId},
+};
+
+use parking_lot::Mutex;
+use rustpython_vm::{
+    AsObject, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyDictRef, PyStr, PyStrRef},
+    function::{FsPath, FuncArgs},
+    pyclass,
+    types::Representable,
+};
+
+use crate::{
+    import::project::hidden_module,
+    persist::{
+        self, MAIN, Metadata, RecordId, StoreError,
+        finder::compile,
+        raise::{class, raise},
+    },
+    vm::native::payload,
+};
+
+/// Runs a blocking call of a store outside the interpreter.
+fn blocking<T>(vm: &VirtualMachine, call: impl FnOnce() -> Result<T, StoreError>) -> PyResult<T> {
+    vm.allow_threads(call).map_err(|error| raise(&error, vm))
+}
+
+/// A module's name.
+fn module_name(value: &PyStrRef, vm: &VirtualMachine) -> PyResult<String> {
+    let name = value.to_string_lossy().into_owned();
+    persist::check_name(&name).map_err(|error| raise(&error, vm))?;
+    Ok(name)
+}
+
+fn string(value: &PyStrRef, what: &str, vm: &VirtualMachine) -> PyResult<String> {
+    value
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| vm.new_value_error(format!("{what} holds a surrogate that cannot be encoded")))
+}
+
+/// The id of a commit, as Python has it.
+pub(super) fn commit_id(text: &PyStrRef, vm: &VirtualMachine) -> PyResult<RecordId> {
+    text.to_string_lossy().parse().map_err(|error: StoreError| raise(&error, vm))
+}
+
+fn texts<'text>(texts: impl IntoIterator<Item = &'text String>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+    texts.into_iter().map(|text| vm.ctx.new_str(&**text).into()).collect()
+}
+
+fn id_object(id: Option<RecordId>, vm: &VirtualMachine) -> PyObjectRef {
+    id.map_or_else(|| vm.ctx.none(), |id| vm.ctx.new_str(id.to_string()).into())
+}
+
+/// A source as the bytes of a file; `str` is written in the encoding that it declares.
+fn source(name: &str, source: &PyObject, vm: &VirtualMachine) -> PyResult<Vec<u8>> {
+    let wrong = |reason: &str| raise(&StoreError::Source { name: name.to_owned(), reason: reason.to_owned() }, vm);
+    let bytes = if let Some(text) = source.downcast_ref::<PyStr>() {
+        let text = text.to_str().ok_or_else(|| wrong("it holds a surrogate, which no encoding can write"))?;
+        let bytes = text.as_bytes().to_vec();
+        match encoding(&bytes, vm) {
+            Ok(encoding) if !text.is_ascii() && encoding != "utf-8" => {
+                let encoded = vm.call_method(source, "encode", (encoding.clone(),));
+                let encoded = encoded.map_err(|_| wrong(&format!("{encoding}, which it declares, cannot write it")))?;
+                encoded.try_bytes_like(vm, <[u8]>::to_vec)?
+            }
+            _ => bytes,
+        }
+    } else if let Some(bytes) = source.downcast_ref::<PyBytes>() {
+        bytes.as_bytes().to_vec()
+    } else {
+        let class = source.class().name().to_string();
+        return Err(vm.new_type_error(format!("the source of {name:?} must be str or bytes, not {class}")));
+    };
+    persist::check_source(name, &bytes).map_err(|error| raise(&error, vm))?;
+    // Python says best what is wrong with it.
+    compile(bytes.clone(), &format!("{}.py", name.replace('.', "/")), vm)?;
+    Ok(bytes)
+}
+
+/// The encoding that the bytes of a source declare (PEP 263).
+fn encoding(bytes: &[u8], vm: &VirtualMachine) -> PyResult<String> {
+    let buffer = hidden_module("io", vm)?.get_attr("BytesIO", vm)?.call((vm.ctx.new_bytes(bytes.to_vec()),), vm)?;
+    let detect = hidden_module("tokenize", vm)?.get_attr("detect_encoding", vm)?;
+    let found = detect.call((buffer.get_attr("readline", vm)?,), vm)?.get_item(&0, vm)?;
+    let found: PyStrRef = found.downcast().map_err(|_| vm.new_type_error("no encoding"))?;
+    // A mark at the beginning is a character like others here.
+    Ok(found.to_string_lossy().trim_end_matches("-sig").to_owned())
+}
+
+/// A source as it was given.
+fn text(bytes: Vec<u8>, vm: &VirtualMachine) -> PyResult {
+    let encoding = if bytes.is_ascii() { "utf-8".to_owned() } else { encoding(&bytes, vm)? };
+    vm.call_method(vm.ctx.new_bytes(bytes).as_object(), "decode", (encoding,))
+}
+
+fn to_json(value: &PyDictRef, vm: &VirtualMachine) -> PyResult<Metadata> {
+    let text = hidden_module("json", vm)?.get_attr("dumps", vm)?.call((value.clone(),), vm)?;
+    let text: PyStrRef = text.downcast().map_err(|_| vm.new_type_error("json.dumps() returned no str"))?;
+    serde_json::from_str(&text.to_string_lossy()).map_err(|error| vm.new_value_error(error.to_string()))
+}
+
+fn from_json(value: &Metadata, vm: &VirtualMachine) -> PyResult {
+    let text = serde_json::to_string(value).map_err(|error| vm.new_value_error(error.to_string()))?;
+    hidden_module("json", vm)?.get_attr("loads", vm)?.call((text,), vm)
+}
+
+/// A commit of a store.
+#[pyclass(module = "modspace", name = "Commit")]
+pub(crate) struct Commit(RecordId, persist::Commit);
+payload!(Commit);
+
+impl Representable for Commit {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(format!("<Commit {} by {:?}: {:?}>", zelf.0.short(), zelf.1.author, zelf.1.message))
+    }
+}
+
+#[pyclass(with(Representable))]
+impl Commit {
+    /// Its id, 64 hexadecimal digits.
+    #[pygetset]
+    fn id(zelf: &Py<Self>) -> String {
+        zelf.0.to_string()
+    }
+
+    /// The ids of the commits it was made from.
+    #[pygetset]
+    fn parents(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.1.parents.iter().map(|id| id_object(Some(*id), vm)).collect()
+    }
+
+    /// Who made it.
+    #[pygetset]
+    fn author(zelf: &Py<Self>) -> String {
+        zelf.1.author.clone()
+    }
+
+    /// When, in seconds since the epoch.
+    #[pygetset]
+    fn time(zelf: &Py<Self>) -> f64 {
+        zelf.1.time as f64 / 1e3
+    }
+
+    /// What its author said of it.
+    #[pygetset]
+    fn message(zelf: &Py<Self>) -> String {
+        zelf.1.message.clone()
+    }
+}
+
+/// A module in a store.
+#[pyclass(module = "modspace", name = "StoredModule")]
+pub(crate) struct StoredModule {
+    name: String,
+    source: PyObjectRef,
+    metadata: PyObjectRef,
+}
+payload!(StoredModule);
+
+impl Representable for StoredModule {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(format!("<StoredModule '{}'>", zelf.name))
+    }
+}
+
+#[pyclass(with(Representable))]
+impl StoredModule {
+    /// The module's name; that of a package's code ends in `.__init__`.
+    #[pygetset]
+    fn name(zelf: &Py<Self>) -> String {
+        zelf.name.clone()
+    }
+
+    /// Its source.
+    #[pygetset]
+    fn source(zelf: &Py<Self>) -> PyObjectRef {
+        zelf.source.clone()
+    }
+
+    /// What was noted of it: a dict.
+    #[pygetset]
+    fn metadata(zelf: &Py<Self>) -> PyObjectRef {
+        zelf.metadata.clone()
+    }
+}
+
+#[derive(FromArgs)]
+struct BranchArgs {
+    #[pyarg(any, default)]
+    branch: Option<PyStrRef>,
+}
+
+fn branch(given: Option<PyStrRef>) -> String {
+    given.map_or_else(|| MAIN.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[derive(FromArgs)]
+struct LogArgs {
+    #[pyarg(any, default)]
+    branch: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    limit: Option<usize>,
+}
+
+#[derive(FromArgs)]
+struct TransactionArgs {
+    #[pyarg(named, default)]
+    message: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    author: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    branch: Option<PyStrRef>,
+}
+
+#[derive(FromArgs)]
+struct ChangeArgs {
+    #[pyarg(any)]
+    name: PyStrRef,
+    #[pyarg(any)]
+    source: PyObjectRef,
+    #[pyarg(flatten)]
+    how: TransactionArgs,
+}
+
+#[derive(FromArgs)]
+struct RemoveArgs {
+    #[pyarg(any)]
+    name: PyStrRef,
+    #[pyarg(flatten)]
+    how: TransactionArgs,
+}
+
+#[derive(FromArgs)]
+struct RenameArgs {
+    #[pyarg(any)]
+    old: PyStrRef,
+    #[pyarg(any)]
+    new: PyStrRef,
+    #[pyarg(flatten)]
+    how: TransactionArgs,
+}
+
+#[derive(FromArgs)]
+struct FindArgs {
+    #[pyarg(any)]
+    name: PyStrRef,
+    #[pyarg(named, default)]
+    branch: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    at: Option<PyStrRef>,
+}
+
+#[derive(FromArgs)]
+struct AtArgs {
+    #[pyarg(named, default)]
+    branch: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    at: Option<PyStrRef>,
+}
+
+#[derive(FromArgs)]
+struct UndoArgs {
+    #[pyarg(any)]
+    commit: PyStrRef,
+    #[pyarg(named, default)]
+    branch: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    author: Option<PyStrRef>,
+}
+
+/// A store of persistent modules.
+#[pyclass(module = "modspace", name = "Store")]
+pub(crate) struct Store(pub(super) persist::Store);
+payload!(Store);
+
+impl Representable for Store {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(format!("<Store {}>", zelf.0.describe()))
+    }
+}
+
+impl Store {
+    fn snapshot(
+        &self,
+        given: Option<PyStrRef>,
+        at: Option<PyStrRef>,
+        vm: &VirtualMachine,
+    ) -> PyResult<persist::Snapshot> {
+        match at {
+            Some(at) => {
+                let at = commit_id(&at, vm)?;
+                blocking(vm, || self.0.at(at))
+            }
+            None => {
+                let branch = branch(given);
+                blocking(vm, || self.0.snapshot(&branch))
+            }
+        }
+    }
+
+    fn begin(&self, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<persist::Transaction> {
+        let text = |value: Option<PyStrRef>, what: &str| {
+            value.map_or_else(|| Ok(String::new()), |value| string(&value, what, vm))
+        };
+        let (message, author) = (text(args.message, "message")?, text(args.author, "author")?);
+        let branch = branch(args.branch);
+        Ok(blocking(vm, || self.0.begin(&branch))?.message(message).author(author))
+    }
+
+    fn change(
+        &self,
+        args: TransactionArgs,
+        vm: &VirtualMachine,
+        change: impl FnOnce(&mut persist::Transaction) -> Result<(), StoreError>,
+    ) -> PyResult {
+        let mut transaction = self.begin(args, vm)?;
+        let id = blocking(vm, || {
+            change(&mut transaction)?;
+            transaction.commit()
+        })?;
+        Ok(id_object(id, vm))
+    }
+}
+
+#[pyclass(with(Representable), flags(HAS_WEAKREF))]
+impl Store {
+    /// Opens the store in this file, which is made when it is not there.
+    #[pystaticmethod]
+    fn open(path: PyObjectRef, vm: &VirtualMachine) -> PyResult<Self> {
+        let path = FsPath::try_from_path_like(path, true, vm)?.to_path_buf(vm)?;
+        blocking(vm, || persist::Store::open(path)).map(Self)
+    }
+
+    /// A store that is gone with its last reference.
+    #[pystaticmethod]
+    fn memory() -> Self {
+        Self(persist::Store::memory())
+    }
+
+    /// The id of the last commit of a branch, or None.
+    #[pymethod]
+    fn head(zelf: &Py<Self>, args: BranchArgs, vm: &VirtualMachine) -> PyResult {
+        let branch = branch(args.branch);
+        Ok(id_object(blocking(vm, || zelf.0.head(&branch))?, vm))
+    }
+
+    /// The branches, with their heads.
+    #[pymethod]
+    fn branches(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+        let heads: BTreeMap<String, RecordId> = blocking(vm, || zelf.0.branches())?;
+        let dict = vm.ctx.new_dict();
+        for (name, head) in heads {
+            dict.set_item(&*name, id_object(Some(head), vm), vm)?;
+        }
+        Ok(dict)
+    }
+
+    /// The commits of a branch, the latest first.
+    #[pymethod]
+    fn log(zelf: &Py<Self>, args: LogArgs, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        let branch = branch(args.branch);
+        let commits = blocking(vm, || {
+            let head = zelf.0.head(&branch)?;
+            zelf.0.history(head).take(args.limit.unwrap_or(usize::MAX)).collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(commits.into_iter().map(|(id, commit)| Commit(id, commit).into_ref(&vm.ctx).into()).collect())
+    }
+
+    /// Undoes a commit by another one, and returns its id.
+    #[pymethod]
+    fn undo(zelf: &Py<Self>, args: UndoArgs, vm: &VirtualMachine) -> PyResult {
+        let (branch, commit) = (branch(args.branch), commit_id(&args.commit, vm)?);
+        let author = args.author.map_or_else(|| Ok(String::new()), |author| string(&author, "author", vm))?;
+        Ok(id_object(blocking(vm, || zelf.0.undo(&branch, commit, &author))?, vm))
+    }
+
+    /// A module, with its source and metadata.
+    #[pymethod]
+    fn find_module(zelf: &Py<Self>, args: FindArgs, vm: &VirtualMachine) -> PyResult<StoredModule> {
+        let name = module_name(&args.name, vm)?;
+        let snapshot = zelf.snapshot(args.branch, args.at, vm)?;
+        let (name, bytes, metadata) = blocking(vm, || {
+            let module = snapshot.module(&name)?;
+            let is_code = matches!(snapshot.find(&name)?, Some(persist::Found::Package(_)));
+            let name = if is_code && !name.ends_with(".__init__") { format!("{name}.__init__") } else { name };
+            Ok((name, snapshot.blob(module.source)?, snapshot.metadata(&module)?))
+        })?;
+        Ok(StoredModule { name, source: text(bytes, vm)?, metadata: from_json(&metadata, vm)? })
+    }
+
+    /// The names of all modules, in order; the code of a package is called `pkg.__init__`.
+    #[pymethod]
+    fn modules(zelf: &Py<Self>, args: AtArgs, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        let snapshot = zelf.snapshot(args.branch, args.at, vm)?;
+        let modules = blocking(vm, || snapshot.modules())?;
+        Ok(texts(modules.iter().map(|(name, _)| name), vm))
+    }
+
+    /// Adds a module, in one transaction; returns the id of the commit.
+    #[pymethod]
+    fn new_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
+        let name = module_name(&args.name, vm)?;
+        let source = source(&name, &args.source, vm)?;
+        zelf.change(args.how, vm, |change| change.new_module(&name, &source))
+    }
+
+    /// Gives a module another source, in one transaction; returns the id of the commit.
+    #[pymethod]
+    fn update_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
+        let name = module_name(&args.name, vm)?;
+        let source = source(&name, &args.source, vm)?;
+        zelf.change(args.how, vm, |change| change.update_module(&name, &source))
+    }
+
+    /// Takes a module away, or a package with everything in it, in one transaction; returns the id of the commit.
+    #[pymethod]
+    fn remove_module(zelf: &Py<Self>, args: RemoveArgs, vm: &VirtualMachine) -> PyResult {
+        let name = module_name(&args.name, vm)?;
+        zelf.change(args.how, vm, |change| change.remove_module(&name))
+    }
+
+    /// Gives a module or a package another name, in one transaction; returns the id of the commit.
+    #[pymethod]
+    fn rename_module(zelf: &Py<Self>, args: RenameArgs, vm: &VirtualMachine) -> PyResult {
+        let (old, new) = (module_name(&args.old, vm)?, module_name(&args.new, vm)?);
+        zelf.change(args.how, vm, |change| change.rename_module(&old, &new))
+    }
+
+    /// Begins a transaction. As a context manager it commits at the end, or aborts when an exception leaves it.
+    #[pymethod]
+    fn transaction(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<Transaction> {
+        let transaction = zelf.begin(args, vm)?;
+        Ok(Transaction { thread: thread::current().id(), state: Mutex::new(State::Open(Box::new(transaction))) })
+    }
+}
+
+enum State {
+    Open(Box<persist::Transaction>),
+    /// How it ended.
+    Ended(&'static str),
+}
+
+/// A change to a store that nobody sees before it is committed. Only the thread that began it can use it.
+#[pyclass(module = "modspace", name = "Transaction")]
+pub(crate) struct Transaction {
+    thread: ThreadId,
+    state: Mutex<State>,
+}
+payload!(Transaction);
+
+impl Transaction {
+    fn check_thread(&self, vm: &VirtualMachine) -> PyResult<()> {
+        if thread::current().id() == self.thread {
+            return Ok(());
+        }
+        let message = "this transaction was begun by another thread; each thread begins its own";
+        Err(vm.new_exception_msg(class("StoreError", vm), message.into()))
+    }
+
+    fn with<T>(
+        &self,
+        vm: &VirtualMachine,
+        body: impl FnOnce(&mut persist::Transaction) -> Result<T, StoreError>,
+    ) -> PyResult<T> {
+        self.check_thread(vm)?;
+        // The lock is this thread's alone: no other comes so far.
+        match &mut *self.state.lock() {
+            State::Open(transaction) => blocking(vm, || body(transaction)),
+            State::Ended(how) => Err(raise(&StoreError::Ended { how }, vm)),
+        }
+    }
+
+    fn end(&self, how: &'static str, vm: &VirtualMachine) -> PyResult<Box<persist::Transaction>> {
+        self.check_thread(vm)?;
+        match std::mem::replace(&mut *self.state.lock(), State::Ended(how)) {
+            State::Open(transaction) => Ok(transaction),
+            State::Ended(before) => {
+                *self.state.lock() = State::Ended(before);
+                Err(raise(&StoreError::Ended { how: before }, vm))
+            }
+        }
+    }
+}
+
+#[derive(FromArgs)]
+struct NewArgs {
+    #[pyarg(any)]
+    name: PyStrRef,
+    #[pyarg(any)]
+    source: PyObjectRef,
+    #[pyarg(named, default)]
+    metadata: Option<PyDictRef>,
+}
+
+#[pyclass]
+impl Transaction {
+    /// Adds a module. Packages above it need not be there; `pkg.__init__` gives a package its code.
+    #[pymethod(name = "new")]
+    fn new_module(zelf: &Py<Self>, args: NewArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let name = module_name(&args.name, vm)?;
+        let metadata = args.metadata.map(|metadata| to_json(&metadata, vm)).transpose()?;
+        let source = source(&name, &args.source, vm)?;
+        zelf.with(vm, |change| {
+            change.new_module(&name, &source)?;
+            metadata.map_or(Ok(()), |metadata| change.set_metadata(&name, &metadata))
+        })
+    }
+
+    /// Gives a module another source; `pkg` means the code of the package, when it is one.
+    #[pymethod]
+    fn update(zelf: &Py<Self>, args: NewArgs, vm: &VirtualMachine) -> PyResult<()> {
+        let name = module_name(&args.name, vm)?;
+        let metadata = args.metadata.map(|metadata| to_json(&metadata, vm)).transpose()?;
+        let source = source(&name, &args.source, vm)?;
+        zelf.with(vm, |change| {
+            change.update_module(&name, &source)?;
+            metadata.map_or(Ok(()), |metadata| change.set_metadata(&name, &metadata))
+        })
+    }
+
+    /// Takes a module away; a package with everything in it.
+    #[pymethod]
+    fn remove(zelf: &Py<Self>, name: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
+        let name = module_name(&name, vm)?;
+        zelf.with(vm, |change| change.remove_module(&name))
+    }
+
+    /// Gives a module, or a package with everything in it, another name.
+    #[pymethod]
+    fn rename(zelf: &Py<Self>, old: PyStrRef, new: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
+        let (old, new) = (module_name(&old, vm)?, module_name(&new, vm)?);
+        zelf.with(vm, |change| change.rename_module(&old, &new))
+    }
+
+    /// A module's source, as the transaction sees it.
+    #[pymethod]
+    fn source(zelf: &Py<Self>, name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+        let name = module_name(&name, vm)?;
+        text(zelf.with(vm, |change| change.source(&name))?, vm)
+    }
+
+    /// What was noted of a module: a dict.
+    #[pymethod]
+    fn metadata(zelf: &Py<Self>, name: PyStrRef, vm: &VirtualMachine) -> PyResult {
+        let name = module_name(&name, vm)?;
+        from_json(&zelf.with(vm, |change| change.metadata(&name))?, vm)
+    }
+
+    /// Notes something of a module, in the place of what was noted before.
+    #[pymethod]
+    fn set_metadata(zelf: &Py<Self>, name: PyStrRef, metadata: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+        let name = module_name(&name, vm)?;
+        let metadata = to_json(&metadata, vm)?;
+        zelf.with(vm, |change| change.set_metadata(&name, &metadata))
+    }
+
+    /// The names of all modules, as the transaction sees them.
+    #[pymethod]
+    fn modules(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        Ok(texts(&zelf.with(vm, |change| change.modules())?, vm))
+    }
+
+    /// The commit that the transaction began at, or None.
+    #[pygetset]
+    fn base(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        Ok(id_object(zelf.with(vm, |change| Ok(change.base()))?, vm))
+    }
+
+    /// A moment to which `rollback` can go back.
+    #[pymethod]
+    fn savepoint(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Savepoint>> {
+        let savepoint = zelf.with(vm, |change| Ok(change.savepoint()))?;
+        Ok(Savepoint { savepoint, transaction: std::ptr::from_ref(zelf).addr() }.into_ref(&vm.ctx))
+    }
+
+    /// Goes back to a savepoint; later ones are gone then, this one stays.
+    #[pymethod]
+    fn rollback(zelf: &Py<Self>, savepoint: PyRef<Savepoint>, vm: &VirtualMachine) -> PyResult<()> {
+        if savepoint.transaction != std::ptr::from_ref(zelf).addr() {
+            let message = "this savepoint is of another transaction";
+            return Err(vm.new_exception_msg(class("StoreError", vm), message.into()));
+        }
+        zelf.with(vm, |change| change.rollback(savepoint.savepoint))
+    }
+
+    /// Makes the changes, all at once, and returns the id of the branch's head.
+    #[pymethod]
+    fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
+        let transaction = zelf.end("been committed", vm)?;
+        match vm.allow_threads(|| transaction.commit()) {
+            Ok(id) => Ok(id_object(id, vm)),
+            Err(error) => {
+                *zelf.state.lock() = State::Ended("failed to commit");
+                Err(raise(&error, vm))
+            }
+        }
+    }
+
+    /// Ends the transaction without a change.
+    #[pymethod]
+    fn abort(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.end("been aborted", vm)?.abort();
+        Ok(())
+    }
+
+    #[pymethod]
+    fn __enter__(zelf: PyRef<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Self>> {
+        zelf.with(vm, |_| Ok(()))?;
+        Ok(zelf)
+    }
+
+    #[pymethod]
+    fn __exit__(zelf: &Py<Self>, exception: FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.check_thread(vm)?;
+        if matches!(&*zelf.state.lock(), State::Ended(_)) {
+            return Ok(());
+        }
+        if exception.args.first().is_none_or(|class| vm.is_none(class)) {
+            Self::commit(zelf, vm).map(drop)
+        } else {
+            Self::abort(zelf, vm)
+        }
+    }
+}
+
+/// A moment in a transaction.
+#[pyclass(module = "modspace", name = "Savepoint")]
+pub(crate) struct Savepoint {
+    savepoint: persist::Savepoint,
+    transaction: usize,
+}
+payload!(Savepoint);
+
+#[pyclass]
+impl Savepoint {}
+
+/// What an update of a space did, or would do.
+#[pyclass(module = "modspace", name = "UpdateReport")]
+pub(crate) struct UpdateReport(pub(super) persist::UpdateReport);
+payload!(UpdateReport);
+
+impl Representable for UpdateReport {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(format!("<UpdateReport: {} modules updated>", zelf.0.modules.len()))
+    }
+}
+
+#[pyclass(with(Representable))]
+impl UpdateReport {
+    fn paths(&self, kind: persist::UpdateKind, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        texts(self.0.entries.iter().filter(|entry| entry.kind == kind).map(|entry| &entry.path), vm)
+    }
+
+    /// The commit that the space saw before, or None.
+    #[pygetset]
+    fn old_commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyObjectRef {
+        id_object(zelf.0.from, vm)
+    }
+
+    /// The commit that it sees then, or None.
+    #[pygetset]
+    fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyObjectRef {
+        id_object(zelf.0.to, vm)
+    }
+
+    /// The loaded modules that are updated.
+    #[pygetset]
+    fn modules(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        texts(&zelf.0.modules, vm)
+    }
+
+    /// The loaded modules that go.
+    #[pygetset]
+    fn removed(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        texts(&zelf.0.removed, vm)
+    }
+
+    /// Names that have another value, or whose object takes what the new source says.
+    #[pygetset]
+    fn updated(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Updated, vm)
+    }
+
+    /// New names.
+    #[pygetset]
+    fn added(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Added, vm)
+    }
+
+    /// Names that go.
+    #[pygetset]
+    fn deleted(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Deleted, vm)
+    }
+
+    /// Names in other modules that were imported and get the new value.
+    #[pygetset]
+    fn rebound(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Rebound, vm)
+    }
+
+    /// What cannot be updated in place and has a new object in its place.
+    #[pygetset]
+    fn replaced(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Replaced, vm)
+    }
+
+    /// What cannot be updated in place.
+    #[pygetset]
+    fn refused(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        zelf.paths(persist::UpdateKind::Refused, vm)
+    }
+
+    /// All entries: triples of kind, path and reason.
+    #[pygetset]
+    fn entries(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        let text = |text: &str| -> PyObjectRef { vm.ctx.new_str(text).into() };
+        let entries = zelf.0.entries.iter();
+        entries
+            .map(|entry| {
+                vm.ctx.new_tuple(vec![text(entry.kind.as_str()), text(&entry.path), text(&entry.detail)]).into()
+            })
+            .collect()
+    }
+
+    /// How long it took, in seconds.
+    #[pygetset]
+    fn duration(zelf: &Py<Self>) -> f64 {
+        zelf.0.duration.as_secs_f64()
+    }
+
+    #[pymethod]
+    fn __str__(zelf: &Py<Self>) -> String {
+        zelf.0.to_string()
+    }
+}
+
+/// The store that an argument is.
+pub(super) fn store_of(object: &PyObject, vm: &VirtualMachine) -> PyResult<persist::Store> {
+    match object.downcast_ref::<Store>() {
+        Some(store) => Ok(store.0.clone()),
+        None => Err(vm.new_type_error(format!("expected a modspace.Store, not {}", object.class().name()))),
+    }
+}
