@@ -5,11 +5,14 @@ class, a member of an enumeration keeps its identity and gets what its counterpa
 native code makes all at once; nothing that another thread could see is changed here.
 
 Runs as platform code. `disown(classes)` makes the bases of classes forget them; `importers(module)` has the modules that
-imported names from a module, with these names.
+imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised.
 """
 
+import collections
 import functools
+import gc
 import types
+import weakref
 
 MISSING = object()
 
@@ -26,14 +29,23 @@ UNREMARKABLE = {"__firstlineno__", "__static_attributes__", "__spec__", "__loade
 ATOMIC = {int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range, slice,
           types.CodeType, types.BuiltinFunctionType}
 
+#: Objects in whose place another one comes when something in them is another one.
+REBUILT = {frozenset, property, classmethod, staticmethod, types.MethodType, functools.partial, types.GenericAlias,
+           types.UnionType, weakref.ref}
+
 #: More objects than this are not looked through for what was replaced.
 BUDGET = 200_000
 
 heap_type = 1 << 9
 
 
+def is_a(value, kind):
+    """`isinstance`, without asking the value, which may say what it likes."""
+    return issubclass(type(value), kind)
+
+
 def is_class(value):
-    return isinstance(value, type)
+    return is_a(value, type)
 
 
 def attributes(value):
@@ -43,6 +55,13 @@ def attributes(value):
     except AttributeError:
         return None
     return found if type(found) is dict else None
+
+
+def own_name(value):
+    """The name that a function or class was made with."""
+    if type(value) is types.FunctionType:
+        return value.__name__
+    return type.__dict__["__name__"].__get__(value) if is_class(value) else None
 
 
 def slotted(bases):
@@ -73,6 +92,40 @@ def is_same_layout(old, new):
     return True
 
 
+def is_same_code(one, other):
+    if type(one) is not types.CodeType or type(other) is not types.CodeType:
+        return type(one) is type(other) and one == other
+    parts = "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags"
+    return (
+        all(getattr(one, part) == getattr(other, part) for part in parts)
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(is_same_code, one.co_consts, other.co_consts))
+    )
+
+
+def is_same_value(one, other):
+    """Whether two values are equal, as far as that can be told without running code of theirs."""
+    if type(one) is not type(other):
+        return False
+    if type(one) is tuple:
+        return len(one) == len(other) and all(map(is_same_value, one, other))
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(is_same_value(one[key], other[key]) for key in one)
+    return one is other or type(one) in ATOMIC and one == other
+
+
+def is_same_function(one, other):
+    """Whether nothing that a caller could notice differs."""
+    if not is_same_code(one.__code__, other.__code__):
+        return False
+    for part in ("__defaults__", "__kwdefaults__", "__doc__"):
+        before, after = getattr(one, part), getattr(other, part)
+        if type(before) is not type(after) or not is_same_value(before, after):
+            return False
+    before, after = one.__annotate__, other.__annotate__
+    return (before is None) is (after is None) and (before is None or is_same_code(before.__code__, after.__code__))
+
+
 class Update:
     def __init__(self, pairs, added, replace):
         self.pairs = pairs
@@ -90,13 +143,16 @@ class Update:
         self.members = []
         self.descriptors = []
         self.caches = []
+        self.migrations = []
         self.fresh = []
         self.added_classes = []
         self.seen = {}
         self.shared = set()
         self.changes = []
         self.report = []
-        self.rebound = {}
+        self.rebound = set()
+        self.settled = set()
+        self.waiting = collections.deque()
         self.refused = []
         self.budget = BUDGET
 
@@ -113,14 +169,14 @@ class Update:
         for name, old, new in self.pairs:
             self.pair(old, new)
             self.pair(vars(old), vars(new))
-            self.shared.update(id(value) for value in vars(old).values())
+            self.shared.update(map(id, vars(old).copy().values()))
         for name, old, new in self.pairs:
             self.match_namespaces(vars(old), vars(new), name)
 
     def match_namespaces(self, old, new, path):
         names = [name for name in new if name in old]
         # The object that a name was made for goes before its aliases.
-        names.sort(key=lambda name: getattr(new[name], "__name__", None) != name)
+        names.sort(key=lambda name: own_name(new[name]) != name)
         for name in names:
             self.match(old[name], new[name], f"{path}.{name}")
 
@@ -129,7 +185,7 @@ class Update:
             return
         kind = type(new)
         if kind is types.FunctionType:
-            is_named = depth == 0 or getattr(old, "__name__", None) == new.__name__
+            is_named = depth == 0 or own_name(old) == new.__name__
             if type(old) is kind and is_named and self.is_counterpart(old, new):
                 self.pair_functions(old, new, path)
         elif is_class(new):
@@ -163,7 +219,7 @@ class Update:
                 for key in inner_new:
                     if key in inner_old:
                         self.match(inner_old[key], inner_new[key], f"{path}.{key}", depth + 1)
-                if kind.__name__ == "_lru_cache_wrapper":
+                if type(kind) is type and kind.__name__ == "_lru_cache_wrapper" and not kind.__flags__ & heap_type:
                     self.caches.append(old)
 
     def is_counterpart(self, old, new):
@@ -191,6 +247,8 @@ class Update:
                     values = cells[name].cell_contents, cell.cell_contents
                 except ValueError:
                     continue
+                if name == "registry" and new.__code__.co_qualname.startswith("singledispatch.<locals>."):
+                    self.keep_registrations(*values)
                 self.match(*values, f"{path}.<{name}>", 1)
         for name, value in vars(new).items():
             if name in vars(old):
@@ -200,6 +258,12 @@ class Update:
         for name, value in (new.__kwdefaults__ or {}).items():
             if name in (old.__kwdefaults__ or ()):
                 self.match(old.__kwdefaults__[name], value, path, 1)
+
+    def keep_registrations(self, old, new):
+        """What other modules registered with a `functools.singledispatch` function stays."""
+        for cls, function in old.items():
+            if cls not in new and getattr(function, "__module__", None) not in self.own_modules:
+                new[cls] = function
 
     def counterpart(self, cls):
         """The class that takes the place of `cls`: itself, unless it was made anew."""
@@ -222,7 +286,7 @@ class Update:
         metaclass = self.counterpart(type(new))
         if metaclass is not type(old):
             return f"its metaclass was {type(old).__name__} and is {type(new).__name__}"
-        slots = [tuple([names] if isinstance(names, str) else names)
+        slots = [tuple([names] if type(names) is str else names)
                  for names in (vars(cls).get("__slots__", ("__dict__",)) for cls in (old, new))]
         if slots[0] != slots[1]:
             return "its __slots__ changed"
@@ -232,14 +296,17 @@ class Update:
                 return "classes without and with bases have different layouts"
             if not is_same_layout(old.__bases__, bases):
                 return "its new bases have another layout"
+            if any(type(cls).mro is not type.mro for cls in subclasses([old])):
+                return "a metaclass computes in which order its bases are asked"
         return None
 
     def pair_classes(self, old, new, path):
         reason = self.obstacle(old, new)
         # Looking for its bases may have come here before.
-        if id(new) in self.forward or id(old) in self.taken:
+        if id(new) in self.forward or id(old) in self.taken or id(new) in self.settled:
             return
         if reason is not None:
+            self.settled.add(id(new))
             self.note("replaced" if self.replace else "refused", path, reason)
             if not self.replace:
                 self.refused.append((path, reason))
@@ -258,7 +325,7 @@ class Update:
             if before is None or id(member) in self.forward or id(before) in self.taken:
                 continue
             for kind in (int, str, float, bytes, tuple):
-                if isinstance(member, kind) and kind.__ne__(before, member):
+                if is_a(member, kind) and kind.__ne__(before, member):
                     self.note("replaced", f"{path}.{name}", "its value is part of the object")
                     break
             else:
@@ -286,14 +353,25 @@ class Update:
         if key in self.seen:
             return self.seen[key][1]
         kind = type(value)
-        if kind in ATOMIC or isinstance(value, types.ModuleType) or self.budget <= 0:
+        if kind in ATOMIC or is_a(value, types.ModuleType) or self.budget <= 0:
             return value
         self.budget -= 1
+        if self.budget == 0:
+            self.note("note", self.pairs[0][0], f"has more than {BUDGET} objects; the rest was not looked through")
         self.seen[key] = value, value
+        if not issubclass(kind, tuple) and kind not in REBUILT:
+            # It stays the object that it is; what is in it can wait.
+            self.waiting.append(value)
+            return value
         fixed = self.look_into(value, kind)
         if fixed is not value:
             self.seen[key] = value, fixed
         return fixed
+
+    def look_into_waiting(self):
+        while self.waiting:
+            value = self.waiting.popleft()
+            self.look_into(value, type(value))
 
     def look_into(self, value, kind):
         if kind is types.FunctionType:
@@ -302,13 +380,13 @@ class Update:
                 self.fresh.append(value)
                 self.fix_function(value)
             return value
-        if isinstance(value, type):
+        if is_a(value, type):
             if self.is_own_class(value) and id(value) not in self.shared:
                 self.fix_new_class(value)
             return value
         if id(value) in self.shared or id(value) in self.taken:
             return value
-        if isinstance(value, tuple):
+        if is_a(value, tuple):
             items = [self.fix(item) for item in tuple.__iter__(value)]
             if any(one is not other for one, other in zip(items, tuple.__iter__(value))):
                 return tuple.__new__(kind, items)
@@ -360,8 +438,20 @@ class Update:
             if any(one is not other for one, other in zip(args, value.__args__)):
                 return functools.reduce(lambda one, other: one | other, args)
             return value
-        if isinstance(value, (list, dict)) and not isinstance(value, type):
+        if kind is weakref.ref:
+            target = value()
+            fixed = self.fix(target)
+            return value if fixed is target else weakref.ref(fixed, value.__callback__)
+        if is_a(value, (list, dict, collections.deque)):
             self.fix_container(value)
+        elif is_a(value, BaseException):
+            fixed = self.fix(value.args)
+            if fixed is not value.args:
+                self.changes.append(("attribute", value, "args", fixed))
+        elif not kind.__flags__ & heap_type:
+            # What cannot be changed may still lead to functions, or to what can.
+            for item in gc.get_referents(value):
+                self.fix(item)
         return self.fix_instance(value, kind)
 
     def fix_dict(self, value):
@@ -378,14 +468,21 @@ class Update:
 
     def fix_container(self, value):
         """A list or dict of another class: only native code could change it together with the rest."""
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in list(items):
-            fixed = self.fix(item)
-            if fixed is not item:
-                try:
-                    value[key] = fixed
-                except Exception as error:
-                    self.note("note", type(value).__name__, f"still refers to a second copy: {error}")
+        items = list(value.items() if is_a(value, dict) else enumerate(value))
+        fixed = [(self.fix(key), self.fix(item)) for key, item in items]
+        try:
+            if any(one is not other for (one, _), (other, _) in zip(items, fixed)):
+                value.clear()
+                for key, now in fixed:
+                    value[key] = now
+            for (key, item), (_, now) in zip(items, fixed):
+                if item is not now:
+                    value[self.fix(key)] = now
+            factory = getattr(value, "default_factory", None)
+            if factory is not None and self.fix(factory) is not factory:
+                value.default_factory = self.fix(factory)
+        except Exception as error:
+            self.note("note", type(value).__name__, f"still refers to a second copy: {error}")
 
     def fix_instance(self, value, kind):
         inner = attributes(value)
@@ -458,16 +555,18 @@ class Update:
                 fixed = self.fix(value)
                 if vars(old).get(key, MISSING) is not fixed:
                     self.changes.append(("item", vars(old), key, fixed))
-        # The list grows: what a function refers to may be another new one.
         for old, new, path in self.functions:
             self.fresh.append(new)
             self.fix_function(new)
+        self.look_into_waiting()
         for old, new, path in self.functions:
             self.plan_function(old, new, path)
+        # The list grows: what a function refers to may be another new one.
         for function in self.fresh:
             live = self.live.get(id(function.__globals__))
             if live is not None:
                 self.changes.append(("swap", function, self.twin(function, live)))
+            self.look_into_waiting()
 
     def defined(self, module):
         state = getattr(getattr(module, "__spec__", None), "loader_state", None)
@@ -475,8 +574,12 @@ class Update:
 
     def plan_namespace(self, old, new, path):
         before, after = vars(old), vars(new)
+        if type(new) is not type(old):
+            self.changes.append(("attribute", old, "__class__", self.fix(type(new))))
+        if "__path__" in before and "__path__" not in after:
+            self.changes.append(("item", before, "__path__"))
         for name, value in list(after.items()):
-            if name in MODULE_KEPT and name in before:
+            if type(name) is not str or name in MODULE_KEPT and name in before:
                 continue
             fixed = self.fix(value)
             previous = before.get(name, MISSING)
@@ -485,12 +588,12 @@ class Update:
             self.changes.append(("item", before, name, fixed))
             if name not in UNREMARKABLE:
                 same = type(previous) is type(fixed) and type(fixed) in ATOMIC and previous == fixed
-                if not same:
+                if not same and id(value) not in self.settled:
                     self.note("added" if previous is MISSING else "updated", f"{path}.{name}")
         for name in self.defined(old).get("", ()):
             if name in before and name not in after and name not in MODULE_KEPT:
                 value = before[name]
-                if isinstance(value, types.ModuleType) and value.__name__ == f"{path}.{name}":
+                if is_a(value, types.ModuleType) and value.__name__ == f"{path}.{name}":
                     continue
                 self.changes.append(("item", before, name))
                 self.note("deleted", f"{path}.{name}")
@@ -505,12 +608,19 @@ class Update:
 
     def plan_class(self, old, new, path):
         self.keep_combinations(old, new)
+        if "__modspace_migrate__" in vars(new):
+            self.migrations.append((old, types.MappingProxyType(dict(vars(old)))))
         before, after = vars(old), vars(new)
         for name, value in list(after.items()):
             if name in CLASS_KEPT or type(value) in (types.MemberDescriptorType, types.GetSetDescriptorType):
                 continue
             fixed = self.fix(value)
             previous = before.get(name, MISSING)
+            if name == "__class__":
+                # Assigning it would change the class's own class.
+                if previous is not fixed:
+                    self.note("note", f"{path}.{name}", "stays as it was")
+                continue
             # A descriptor that stays is set all the same: instances look at it in another way then.
             if previous is fixed and type(fixed) not in (property, classmethod, staticmethod):
                 continue
@@ -534,7 +644,7 @@ class Update:
     def plan_function(self, old, new, path):
         live = self.live.get(id(new.__globals__), new.__globals__)
         self.changes.append(("swap", old, self.twin(new, live)))
-        if old.__code__.co_code != new.__code__.co_code or old.__code__.co_consts != new.__code__.co_consts:
+        if not is_same_function(old, new):
             self.note("updated", path)
         before, after = vars(old), vars(new)
         for name, value in after.items():
@@ -571,7 +681,7 @@ class Update:
 
     def rebind(self):
         for module, old, new in self.pairs:
-            before, after = vars(old), vars(new)
+            before, after = vars(old).copy(), vars(new)
             moved, gone = {}, set()
             for name, value in before.items():
                 if name not in after:
@@ -587,10 +697,10 @@ class Update:
         if not moved and not gone:
             return
         for importer, names in importers(module):
-            if importer.__name__ in self.modules:
+            if any(importer is old for name, old, new in self.pairs):
                 continue
             if "*" in names:
-                public = namespace.get("__all__") or [name for name in namespace if not name.startswith("_")]
+                public = namespace.get("__all__") or [name for name in namespace.copy() if type(name) is str and name[:1] != "_"]
                 names = [*names, *public]
             for name in gone.intersection(names):
                 self.note("note", importer.__name__, f"still has {name}, which {module} defines no more")
@@ -606,7 +716,7 @@ class Update:
         for owner in self.scopes(importer):
             is_module = owner is importer
             namespace = vars(owner)
-            for name, value in list(namespace.items()):
+            for name, value in list(namespace.copy().items()):
                 for imported, (before, now) in moved.items():
                     if value is not before:
                         continue
@@ -615,11 +725,11 @@ class Update:
                             aliases = import_aliases(importer, module)
                         if (imported, name) not in aliases:
                             continue
-                    if is_module and name in self.rebound.setdefault(importer.__name__, set()):
-                        continue
                     if is_module:
+                        if (id(importer), name) in self.rebound:
+                            continue
+                        self.rebound.add((id(importer), name))
                         self.changes.append(("item", namespace, name, now))
-                        self.rebound[importer.__name__].add(name)
                         rebound[name] = before, now
                     else:
                         self.changes.append(("class", owner, name, now))
@@ -632,7 +742,7 @@ class Update:
         """The module, and the classes that it defines."""
         found, index = [importer], 0
         while index < len(found):
-            for value in list(vars(found[index]).values()):
+            for value in list(vars(found[index]).copy().values()):
                 if is_class(value) and value.__flags__ & heap_type and vars(value).get("__module__") == importer.__name__:
                     if not any(value is other for other in found):
                         found.append(value)
@@ -665,11 +775,45 @@ def subclasses(classes):
     """Everything that derives from the classes, a base before what derives from it."""
     found, index = list(classes), 0
     while index < len(found):
-        for cls in type.__subclasses__(found[index]):
+        for cls in type.__subclasses__(found[index]) if is_class(found[index]) else ():
             if not any(cls is other for other in found):
                 found.append(cls)
         index += 1
     return found
+
+
+def migrate(migrations):
+    """Lets classes convert the instances that there are: `__modspace_migrate__(self, old)` gets what the class had before."""
+    before = {id(cls): (cls, old) for cls, old in migrations}
+    for value in gc.get_objects():
+        cls, old = before.get(id(type(value)), (None, None))
+        if cls is not None:
+            try:
+                cls.__modspace_migrate__(value, old)
+            except Exception as error:
+                unraisable(error, cls.__modspace_migrate__)
+
+
+def carry_out(changes):
+    """Makes the changes, in a frame of its own."""
+    changes()
+
+
+def attempt(function, *arguments):
+    """Whatever a program's classes raise, the update has been made."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        unraisable(error, function)
+
+
+def take_over_registrations(update, old, new):
+    import _abc, abc
+
+    for reference in _abc._get_dump(new)[0]:
+        cls = reference()
+        if cls is not None:
+            abc.ABCMeta.register(old, update.fix(cls))
 
 
 def finish(update):
@@ -678,22 +822,21 @@ def finish(update):
     import linecache
 
     disown([new for old, new, path in update.classes])
-    classes = [old for old, new, path in update.classes]
     for old, new, path in update.classes:
-        if isinstance(old, abc.ABCMeta):
-            registered = abc._get_dump(new)[0] if hasattr(abc, "_get_dump") else ()
-            for reference in registered:
-                cls = reference()
-                if cls is not None:
-                    abc.ABCMeta.register(old, update.fix(cls))
-    for cls in subclasses(classes):
-        if isinstance(cls, abc.ABCMeta):
-            abc.update_abstractmethods(cls)
-            abc._reset_caches(cls)
+        if is_a(old, abc.ABCMeta):
+            attempt(take_over_registrations, update, old, new)
+    for cls in subclasses(old for old, new, path in update.classes):
+        if is_a(cls, abc.ABCMeta):
+            attempt(abc.update_abstractmethods, cls)
+            attempt(abc._reset_caches, cls)
     for cache in update.caches:
-        cache.cache_clear()
+        attempt(cache.cache_clear)
+    if update.migrations:
+        migrate(update.migrations)
     for name, old, new in update.pairs:
-        linecache.cache.pop(getattr(old, "__file__", None), None)
+        file = vars(old).get("__file__")
+        if type(file) is str:
+            linecache.cache.pop(file, None)
 
 
 def plan(pairs, added, replace):

@@ -2,7 +2,6 @@
 //! copy of a module. No other thread sees what is in them.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -31,15 +30,15 @@ struct Aside {
 pub(crate) enum Copied {
     /// This one and its submodules.
     Tree(String),
-    /// These.
-    Names(HashSet<String>),
+    /// Those of which this is true.
+    Where(Box<dyn Fn(&str) -> bool + Send + Sync>),
 }
 
 impl Copied {
     fn contains(&self, name: &str) -> bool {
         match self {
             Self::Tree(top) => name.strip_prefix(&**top).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-            Self::Names(names) => names.contains(name),
+            Self::Where(is_copied) => is_copied(name),
         }
     }
 }

@@ -44,7 +44,7 @@ use super::{
 use crate::{
     event::{Event, EventKind, Events, Worker},
     sysview::State,
-    vm::heap::Stopped,
+    vm::{change::Retired, heap::Stopped},
 };
 
 /// The part of `sys` that each generation has for itself once a space was reloaded.
@@ -107,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) leftovers: Mutex<Leftovers>,
     /// How many generations in which code ran have ended.
     pub(crate) ended: AtomicUsize,
+    /// Functions of ended generations whose replaced code threads still run.
+    pub(crate) retired: Retired,
     pub(crate) events: Events,
     /// Functions that `importlib.util` has in every space beside CPython's.
     pub(crate) util: OnceLock<&'static [PyMethodDef]>,

@@ -295,6 +295,15 @@ pub(crate) fn reimport(
     copies.into_iter().next().ok_or_else(|| vm.new_system_error("nothing was imported"))
 }
 
+/// Frees what belongs to these modules, second copies that nobody needs any more, as far as nothing holds it.
+pub(crate) fn free(modules: Vec<PyObjectRef>, names: Vec<String>, vm: &VirtualMachine) {
+    let scope = Scope::of_modules(modules.into_iter(), names, vm);
+    if let Some(found) = collect::find(&scope, Extent::Process, vm) {
+        drop(found.held);
+        found.garbage.free();
+    }
+}
+
 /// Runs `body` in an import state of this thread's own, in which `names` are not loaded and the modules `copied` are its
 /// own. `what` it does that for is said when another thread does the like and waits for this one.
 ///

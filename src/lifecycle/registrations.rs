@@ -167,6 +167,10 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
             vm.run_unraisable(error, Some("while taking back sqlite3 adapters".to_owned()), vm.ctx.none());
         }
         generation.state.clear();
+        let running = generation.state.retired.take_running(vm);
+        if !running.is_empty() {
+            generation.shared.retired.add(running, |_| false, vm);
+        }
         let hooks = std::mem::take(&mut *generation.state.fork_hooks.lock());
         for list in [&vm.state.before_forkers, &vm.state.after_forkers_child, &vm.state.after_forkers_parent] {
             let removed: Vec<PyObjectRef> = {

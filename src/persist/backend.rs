@@ -1,6 +1,10 @@
 //! What keeps records, and the heads of branches.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     error::StoreError,
@@ -110,5 +114,59 @@ impl dyn Backend {
     /// [`StoreError::Missing`], and what the medium raised.
     pub(super) fn bytes(&self, id: RecordId) -> Result<Vec<u8>, StoreError> {
         self.get(id)?.ok_or(StoreError::Missing { id })
+    }
+}
+
+/// A backend with more records than it has. Only reading is meant.
+pub(super) struct Overlay {
+    pub(super) below: Arc<dyn Backend>,
+    pub(super) records: HashMap<RecordId, Vec<u8>>,
+}
+
+impl Backend for Overlay {
+    fn describe(&self) -> String {
+        self.below.describe()
+    }
+
+    fn get(&self, id: RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.records.get(&id).map_or_else(|| self.below.get(id), |bytes| Ok(Some(bytes.clone())))
+    }
+
+    fn heads(&self) -> Result<BTreeMap<String, RecordId>, StoreError> {
+        self.below.heads()
+    }
+
+    fn head(&self, branch: &str) -> Result<Option<RecordId>, StoreError> {
+        self.below.head(branch)
+    }
+
+    fn move_head(
+        &self,
+        branch: &str,
+        from: Option<RecordId>,
+        to: Option<RecordId>,
+        records: &[Record],
+    ) -> Result<Outcome, StoreError> {
+        self.below.move_head(branch, from, to, records)
+    }
+
+    fn moves(&self, after: u64) -> Result<Vec<Move>, StoreError> {
+        self.below.moves(after)
+    }
+
+    fn number_of(&self, branch: &str, commit: RecordId) -> Result<Option<u64>, StoreError> {
+        self.below.number_of(branch, commit)
+    }
+
+    fn wait(&self, after: u64, timeout: Duration) -> Result<u64, StoreError> {
+        self.below.wait(after, timeout)
+    }
+
+    fn records(&self) -> Result<Vec<RecordId>, StoreError> {
+        self.below.records()
+    }
+
+    fn sweep(&self, number: u64, keep: &dyn Fn(RecordId) -> bool) -> Result<Option<usize>, StoreError> {
+        self.below.sweep(number, keep)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::ThreadId,
 };
@@ -29,6 +29,9 @@ use crate::{
     vm::native::payload,
 };
 
+/// After how many updates the second copies are looked for that were not freed.
+const LOOK_AFTER: usize = 16;
+
 /// What attaches a space to a branch of a store: which commit it sees.
 pub(crate) struct Attachment {
     pub(crate) store: Store,
@@ -39,13 +42,16 @@ pub(crate) struct Attachment {
     /// What one thread sees in its place while it loads the modules of another commit.
     ahead: Mutex<Option<(ThreadId, Arc<Snapshot>)>>,
     detached: AtomicBool,
+    /// How many updates of loaded modules there were.
+    updates: AtomicUsize,
 }
 
 impl Attachment {
     pub(crate) fn new(store: Store, branch: &str, prefix: Option<String>) -> Result<Self, StoreError> {
         let snapshot = ArcSwap::from_pointee(store.snapshot(branch)?);
         let (ahead, detached) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { store, branch: branch.to_owned(), prefix, snapshot, ahead, detached })
+        let updates = AtomicUsize::new(0);
+        Ok(Self { store, branch: branch.to_owned(), prefix, snapshot, ahead, updates, detached })
     }
 
     /// The commit that the running thread sees.
@@ -70,6 +76,11 @@ impl Attachment {
     /// Whether the space let go of it.
     pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Acquire)
+    }
+
+    /// Whether the second copies that updates leave should be looked for: RustPython's collector does not see all cycles.
+    pub(crate) fn is_due(&self) -> bool {
+        self.updates.fetch_add(1, Ordering::Relaxed) % LOOK_AFTER == LOOK_AFTER - 1
     }
 
     /// Lets every thread see another commit.

@@ -20,6 +20,8 @@ pub(crate) fn publish(dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     make("NoModuleError", vec![base.clone(), exceptions.lookup_error.to_owned()])?;
     make("ConflictError", vec![base.clone()])?;
     make("UpdateError", vec![base])?;
+    // What code that takes too long cannot take for an error of its own.
+    make("TimeLimit", vec![exceptions.base_exception_type.to_owned()])?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    backend::Backend,
+    backend::{Backend, Overlay},
     error::StoreError,
     map,
     name::{self, INIT},
@@ -66,6 +66,12 @@ impl Snapshot {
             None => None,
         };
         Ok(Self { backend, id, modules })
+    }
+
+    /// The same store with other modules, of which some records are not in it.
+    pub(super) fn with(&self, modules: Option<RecordId>, records: Vec<Record>) -> Self {
+        let records = records.into_iter().map(|record| (record.id, record.bytes)).collect();
+        Self { backend: Arc::new(Overlay { below: Arc::clone(&self.backend), records }), id: None, modules }
     }
 
     /// The same store, without any modules.
@@ -193,7 +199,8 @@ impl Snapshot {
     /// What reading raised.
     pub fn changes(&self, new: &Self) -> Result<Vec<Change>, StoreError> {
         let mut all = Vec::new();
-        differences(self.reader(), "", self.modules, new.modules, &mut all)?;
+        // The new one may have more records than are stored.
+        differences(new.reader(), "", self.modules, new.modules, &mut all)?;
         all.sort_by(|one, two| one.name.cmp(&two.name));
         Ok(all)
     }

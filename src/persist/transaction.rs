@@ -93,6 +93,12 @@ impl Transaction {
         self
     }
 
+    /// The store that it is to change.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The commit that the transaction began at; `None` on an empty branch.
     #[must_use]
     pub const fn base(&self) -> Option<RecordId> {
@@ -280,6 +286,17 @@ impl Transaction {
                 return Ok(Some(id));
             }
         }
+    }
+
+    /// The modules as they would be if the changes were committed where the transaction began. Nothing is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::ModuleAndPackage`], and what reading raised.
+    pub fn preview(&self) -> Result<Snapshot, StoreError> {
+        let mut records = Vec::new();
+        let modules = self.base.edited(&self.edits, &mut records)?;
+        records.extend(self.blobs.values().cloned());
+        Ok(self.base.with(modules, records))
     }
 
     /// The snapshot at `head`, to which the changes can be made as well as to that where the transaction began.

@@ -6,15 +6,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rustpython_vm::{
-    AsObject, Py, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    AsObject, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyList, PyModule, PyStr, PyStrRef, PyTuple, PyType},
     function::{FuncArgs, PyMethodDef},
     pyclass,
+    vm::thread,
 };
 
 use super::{
@@ -34,11 +39,13 @@ use crate::{
         level,
         locks::{self, Acquired, LockKey},
         owner::{self, Owner},
+        project,
     },
     lifecycle,
+    sysview::visible,
     vm::{
-        change::{self, Change},
-        heap::{Stopped, address},
+        change::{self, Change, Replaced},
+        heap::Stopped,
         hidden,
         native::{bind, def, payload},
     },
@@ -169,13 +176,14 @@ impl std::fmt::Display for UpdateReport {
     }
 }
 
+/// A module's name, and the module with its second copy.
+type Pair<'name> = (&'name String, (PyObjectRef, PyObjectRef));
+
 /// What has to be done for the loaded modules of a space.
 struct Work {
     /// Their names, as imports have them.
     updated: Vec<String>,
     removed: Vec<String>,
-    /// Every module that is another one in the two commits, loaded or not.
-    changed: HashSet<String>,
 }
 
 /// Lets the space see the commit that `target` gives.
@@ -221,28 +229,24 @@ pub(crate) fn update(
     // Of all threads, before this one has its own.
     let live = generation.modules(vm)?;
     let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
-    let copied = Copied::Names(work.changed.clone());
+    let copied = new_modules(generation, &live, &names);
     let what = attachment.store.describe();
-    let retired = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
+    lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
         attachment.while_ahead(Arc::clone(&target), || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
             let news = execute(generation, &work.updated, options, vm)?;
-            let aside = generation.modules(vm)?;
-            let mut added = Vec::new();
-            for name in &work.changed {
-                if !work.updated.contains(name)
-                    && let Ok(module) = aside.get_item(&**name, vm)
-                    && !vm.is_none(&module)
-                {
-                    added.push((name.clone(), module));
-                }
+            if let Some(name) = work.updated.iter().zip(&news).find(|(_, new)| new.downcast_ref::<PyModule>().is_none())
+            {
+                let message = format!("the new source of {:?} puts something else into sys.modules", name.0);
+                return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
             }
-            added.sort_by(|(one, _), (other, _)| one.cmp(other));
+            let added = added(generation, &live, vm)?;
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
             let planner = Planner::new(generation, vm)?;
-            let result = planner.plan(generation, &pairs, &added, options, &mut report, vm).and_then(|planned| {
+            let planned = planner.plan(generation, &pairs, &added, options, &mut report, vm);
+            let result = planned.map_err(|error| unplanned(error, vm)).and_then(|planned| {
                 if dry {
-                    return Ok(Vec::new());
+                    return Ok(());
                 }
                 let refused: Vec<_> =
                     report.entries.iter().filter(|entry| entry.kind == UpdateKind::Refused).cloned().collect();
@@ -250,18 +254,27 @@ pub(crate) fn update(
                     return Err(cannot(&refused, vm));
                 }
                 let mut changes = planned.changes;
-                changes.extend(of_table(generation, &live, &added, &work, vm)?);
-                let retired = apply(&changes, attachment, &target, vm)?;
-                drop(changes);
-                planner.finish(&planned.update, vm)?;
-                Ok(retired)
+                changes.extend(of_tables(generation, &live, &added, &work, vm)?);
+                apply(generation, &planner, changes, &pairs, attachment, &target, vm)?;
+                // What is derived from the changes; they have been made.
+                if let Err(error) = planner.finish(&planned.update, vm) {
+                    let message = "Exception ignored after an update".to_owned();
+                    visible::unraisable(generation, error, message, vm.ctx.none(), vm);
+                }
+                Ok(())
             });
             planner.close();
+            let copies = pairs.iter().map(|(_, (_, new))| new.clone());
+            let copies: Vec<_> =
+                copies.chain(added.iter().filter(|_| result.is_err() || dry).map(|(_, new)| new.clone())).collect();
+            drop((pairs, added));
+            if result.is_err() || attachment.is_due() {
+                lifecycle::modules::free(copies, work.updated.clone(), vm);
+            }
             result
         })
     })?;
     if !dry {
-        retire(generation, retired, vm)?;
         for name in &work.removed {
             generation.table.unloaded(name);
             generation.tell(EventKind::Unloaded, Some(name), || None);
@@ -309,7 +322,7 @@ fn work(
             updated.push(name.clone());
         }
     }
-    Ok(Work { updated, removed, changed: changed.into_iter().collect() })
+    Ok(Work { updated, removed })
 }
 
 /// The packages that a module is in.
@@ -326,6 +339,46 @@ fn is_from(attachment: &Arc<Attachment>, module: &PyObjectRef, vm: &VirtualMachi
     }))
 }
 
+/// Which modules the running thread imports for itself while it executes new sources: what no thread has loaded, but for
+/// native and platform modules. What refers to second copies is so seen by nobody else.
+fn new_modules(generation: &Arc<Generation>, live: &PyObjectRef, updated: &[PyStrRef]) -> Copied {
+    let names = live.downcast_ref::<PyDict>().map(Py::to_owned).into_iter().flatten();
+    let mut known: HashSet<String> =
+        names.filter_map(|(name, _)| Some(name.downcast_ref::<PyStr>()?.to_str()?.to_owned())).collect();
+    for name in updated {
+        known.remove(&*name.to_string_lossy());
+    }
+    let generation = Arc::downgrade(generation);
+    Copied::Where(Box::new(move |name| {
+        !known.contains(name)
+            && generation
+                .upgrade()
+                .is_none_or(|generation| thread::with_current_vm(|vm| !project::is_projected(&generation, name, vm)))
+    }))
+}
+
+/// The modules that the new sources imported and that nobody had loaded before: they are this thread's alone so far.
+fn added(
+    generation: &Arc<Generation>,
+    live: &PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult<Vec<(String, PyObjectRef)>> {
+    let (Ok(aside), Some(live)) = (generation.modules(vm)?.downcast::<PyDict>(), live.downcast_ref::<PyDict>()) else {
+        return Ok(Vec::new());
+    };
+    let mut added = Vec::new();
+    for (name, module) in aside {
+        if let Some(name) = name.downcast_ref::<PyStr>()
+            && module.downcast_ref::<PyModule>().is_some()
+            && live.get_item_opt(name, vm)?.is_none()
+        {
+            added.push((name.to_string_lossy().into_owned(), module));
+        }
+    }
+    added.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(added)
+}
+
 /// Imports second copies of the modules.
 fn execute(
     generation: &Arc<Generation>,
@@ -333,11 +386,15 @@ fn execute(
     options: &UpdateOptions,
     vm: &VirtualMachine,
 ) -> PyResult<Vec<PyObjectRef>> {
-    let _watched = Watched::begin(options.time_limit, vm);
+    let watched = Watched::begin(options.time_limit, vm);
     names
         .iter()
         .map(|name| {
-            level::import_module(generation, name, vm).map_err(|error| {
+            let imported = level::import_module(generation, name, vm).and_then(|module| {
+                watched.as_ref().map_or(Ok(()), Watched::check)?;
+                Ok(module)
+            });
+            imported.map_err(|error| {
                 rustpython_vm::import::remove_importlib_frames(vm, &error);
                 failed(name, error, vm)
             })
@@ -347,6 +404,12 @@ fn execute(
 
 /// The `UpdateError` for a source that raised.
 fn failed(name: &str, cause: PyBaseExceptionRef, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let cause = if cause.fast_isinstance(&class("TimeLimit", vm)) {
+        let message = cause.as_object().str(vm).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        vm.new_exception_msg(vm.ctx.exceptions.timeout_error.to_owned(), message.into())
+    } else {
+        cause
+    };
     if !cause.fast_isinstance(vm.ctx.exceptions.exception_type) {
         return cause;
     }
@@ -362,6 +425,16 @@ fn caused(error: PyBaseExceptionRef, cause: PyBaseExceptionRef, vm: &VirtualMach
     error
 }
 
+/// The `UpdateError` for a plan that could not be made.
+fn unplanned(cause: PyBaseExceptionRef, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    if !cause.fast_isinstance(vm.ctx.exceptions.exception_type) {
+        return cause;
+    }
+    let what = cause.class().name().to_string();
+    let message = format!("the update could not be planned: {what}; nothing was changed");
+    caused(vm.new_exception_msg(class("UpdateError", vm), message.into()), cause, vm)
+}
+
 fn cannot(refused: &[UpdateEntry], vm: &VirtualMachine) -> PyBaseExceptionRef {
     let reasons: Vec<_> = refused.iter().map(|entry| format!("{}: {}", entry.path, entry.detail)).collect();
     let message = format!(
@@ -371,8 +444,9 @@ fn cannot(refused: &[UpdateEntry], vm: &VirtualMachine) -> PyBaseExceptionRef {
     vm.new_exception_msg(class("UpdateError", vm), message.into())
 }
 
-/// What happens to `sys.modules`, and to packages, with modules that come and go.
-fn of_table(
+/// What happens to `sys.modules`, and to packages, with modules that come and go. Spaces below lose a module with the one
+/// that they took it from.
+fn of_tables(
     generation: &Arc<Generation>,
     live: &PyObjectRef,
     added: &[(String, PyObjectRef)],
@@ -381,58 +455,110 @@ fn of_table(
 ) -> PyResult<Vec<Change>> {
     let Some(modules) = live.downcast_ref::<PyDict>().map(Py::to_owned) else { return Ok(Vec::new()) };
     let mut changes = Vec::new();
-    let mut item = |dict: PyDictRef, key: &str, value: Option<PyObjectRef>| {
-        changes.push(Change::Item { dict, key: vm.ctx.new_str(key), value });
+    let item = |dict: &PyDictRef, key: &str, value: Option<PyObjectRef>| Change::Item {
+        dict: dict.clone(),
+        key: vm.ctx.new_str(key),
+        value,
     };
-    let namespace = |name: &str| -> Option<PyDictRef> {
+    let namespace = |modules: &PyDictRef, name: &str| -> Option<PyDictRef> {
         Some(modules.get_item_opt(name, vm).ok()??.downcast_ref::<PyModule>()?.dict())
     };
     for (name, module) in added {
-        item(modules.clone(), name, Some(module.clone()));
+        changes.push(item(&modules, name, Some(module.clone())));
         if let Some((package, child)) = name.rsplit_once('.')
             && !work.updated.iter().any(|updated| updated == package)
-            && let Some(package) = namespace(package)
+            && let Some(package) = namespace(&modules, package)
         {
-            item(package, child, Some(module.clone()));
+            changes.push(item(&package, child, Some(module.clone())));
         }
     }
+    let below = below(generation).into_iter().filter_map(|generation| generation.modules(vm).ok()?.downcast().ok());
+    let tables: Vec<PyDictRef> = std::iter::once(modules.clone()).chain(below).collect();
     for name in &work.removed {
-        let module = generation.loaded(&vm.ctx.new_str(&**name), vm)?.or(modules.get_item_opt(&**name, vm)?);
-        item(modules.clone(), name, None);
+        let Some(module) = modules.get_item_opt(&**name, vm)? else { continue };
+        for modules in &tables {
+            if modules.get_item_opt(&**name, vm)?.is_some_and(|other| other.is(&module)) {
+                changes.push(item(modules, name, None));
+            }
+        }
         if let Some((package, child)) = name.rsplit_once('.')
-            && let Some(package) = namespace(package)
-            && let (Some(module), Some(attribute)) = (module, package.get_item_opt(child, vm)?)
-            && attribute.is(&module)
+            && let Some(package) = namespace(&modules, package)
+            && package.get_item_opt(child, vm)?.is_some_and(|attribute| attribute.is(&module))
         {
-            item(package, child, None);
+            changes.push(item(&package, child, None));
         }
     }
     Ok(changes)
 }
 
-/// Makes the changes, and moves the attachment on. Returns the functions that have the old code now.
+/// The current generations of the spaces below a generation's.
+fn below(generation: &Generation) -> Vec<Arc<Generation>> {
+    let tree = generation.shared.tree.read();
+    let nodes = tree.values().filter(|node| generation.node.is_ancestor_of(node));
+    nodes.filter_map(|node| node.current()).collect()
+}
+
+/// Changes that are to be made.
+#[pyclass(module = "modspace", name = "Application")]
+struct Application {
+    changes: Mutex<Vec<Change>>,
+    attachment: Arc<Attachment>,
+    target: Arc<Snapshot>,
+    outcome: Mutex<Option<(Replaced, PyResult<()>)>>,
+}
+payload!(Application);
+
+#[pyclass]
+impl Application {}
+
+static CARRY_OUT: PyMethodDef = def("carry_out", carry_out);
+
+fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
+    let changes = std::mem::take(&mut *application.changes.lock());
+    let outcome = {
+        let world = Stopped::new(vm);
+        let outcome = change::apply(&changes, &world, vm);
+        if outcome.1.is_ok() {
+            application.attachment.move_to(Arc::clone(&application.target));
+        }
+        outcome
+    };
+    *application.outcome.lock() = Some(outcome);
+    drop(changes);
+}
+
+/// Makes the changes, and moves the attachment on.
 fn apply(
-    changes: &[Change],
-    attachment: &Attachment,
+    generation: &Generation,
+    planner: &Planner,
+    changes: Vec<Change>,
+    pairs: &[Pair<'_>],
+    attachment: &Arc<Attachment>,
     target: &Arc<Snapshot>,
     vm: &VirtualMachine,
-) -> PyResult<Vec<PyObjectRef>> {
-    let (replaced, made) = {
-        let world = Stopped::new(vm);
-        let (replaced, made) = change::apply(changes, &world, vm);
-        if made.is_ok() {
-            attachment.move_to(Arc::clone(target));
-        }
-        (replaced, made)
+) -> PyResult<()> {
+    let application = Application {
+        changes: Mutex::new(changes),
+        attachment: Arc::clone(attachment),
+        target: Arc::clone(target),
+        outcome: Mutex::default(),
     };
-    match made {
-        Ok(()) => Ok(replaced.functions().collect()),
-        Err(cause) => {
-            let message = "the update could not be applied, and was undone";
-            let error = vm.new_exception_msg(class("UpdateError", vm), message.into());
-            Err(caused(error, cause, vm))
-        }
-    }
+    let application = application.into_ref(&vm.ctx);
+    // What RustPython keeps for the length of the calling frame, the classes that instances had among it, goes at once.
+    let carry_out = bind(&CARRY_OUT, application.clone(), vm);
+    owner::enter(Owner::Hidden, || planner.globals.get_item("carry_out", vm)?.call((carry_out,), vm))?;
+    let Some((replaced, made)) = application.outcome.lock().take() else { return Ok(()) };
+    // Second copies of functions run only on threads that the new sources started.
+    let is_copy = |function: &PyObject| {
+        let globals = function.get_attr("__globals__", vm).ok();
+        let namespaces = pairs.iter().filter_map(|(_, (_, new))| new.downcast_ref::<PyModule>());
+        namespaces.into_iter().any(|new| globals.as_ref().is_some_and(|globals| globals.is(&new.dict())))
+    };
+    generation.state.retired.add(replaced.functions(), |function| !is_copy(function), vm);
+    made.map_err(|cause| {
+        let message = "the update could not be applied, and was undone";
+        caused(vm.new_exception_msg(class("UpdateError", vm), message.into()), cause, vm)
+    })
 }
 
 /// The code of `update.py`, over globals that are cleared afterwards.
@@ -477,6 +603,7 @@ impl Planner {
         globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
         globals.set_item("modules", hidden::modules(vm)?, vm)?;
         globals.set_item(IMPORTERS.name, bind(&IMPORTERS, generation.key.clone(), vm), vm)?;
+        globals.set_item(UNRAISABLE.name, bind(&UNRAISABLE, generation.key.clone(), vm), vm)?;
         globals.set_item(DISOWN.name, bind(&DISOWN, vm.ctx.none(), vm), vm)?;
         Ok(Self { globals })
     }
@@ -488,7 +615,7 @@ impl Planner {
     fn plan(
         &self,
         generation: &Arc<Generation>,
-        pairs: &[(&String, (PyObjectRef, PyObjectRef))],
+        pairs: &[Pair<'_>],
         added: &[(String, PyObjectRef)],
         options: &UpdateOptions,
         report: &mut UpdateReport,
@@ -557,17 +684,27 @@ fn to_change(change: &PyObjectRef, vm: &VirtualMachine) -> PyResult<Change> {
     })
 }
 
+static UNRAISABLE: PyMethodDef = def("unraisable", unraisable);
+
+/// Reports what a program's hook raised, by the space's `sys.unraisablehook`.
+fn unraisable(
+    key: PyRef<SpaceKey>,
+    error: PyBaseExceptionRef,
+    function: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let message = "Exception ignored while an instance took over a new class".to_owned();
+    visible::unraisable(&key.get(vm)?, error, message, function, vm);
+    Ok(())
+}
+
 static IMPORTERS: PyMethodDef = def("importers", importers);
 
 /// Who has imported names from a module, and which: in this space, and in those below it that may have taken the module
 /// from it.
 fn importers(key: PyRef<SpaceKey>, module: PyStrRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let generation = key.get(vm)?;
-    let below: Vec<Arc<Generation>> = {
-        let tree = generation.shared.tree.read();
-        let nodes = tree.values().filter(|node| generation.node.is_ancestor_of(node));
-        nodes.filter_map(|node| node.current()).collect()
-    };
+    let below = below(&generation);
     let mut all = Vec::new();
     for generation in std::iter::once(generation).chain(below) {
         let Some(record) = generation.table.get(&module.to_string_lossy()) else { continue };
@@ -586,39 +723,13 @@ fn importers(key: PyRef<SpaceKey>, module: PyStrRef, vm: &VirtualMachine) -> PyR
     Ok(all)
 }
 
-/// Keeps functions that have the code of others now while that code may be running, and lets go of those from before of
-/// which nothing runs any more.
-///
-/// A frame borrows what it runs from the function that was called. So what was replaced is kept over two more updates, for
-/// threads that had come to the function and not to its frame, and then until no thread has a frame of it.
-fn retire(generation: &Generation, new: Vec<PyObjectRef>, vm: &VirtualMachine) -> PyResult<()> {
-    let before = std::mem::take(&mut *generation.state.retired.lock());
-    let mut kept = Vec::new();
-    let mut over = Vec::new();
-    let codes = before.iter().map(|(function, _)| function.get_attr("__code__", vm)).collect::<PyResult<Vec<_>>>()?;
-    let running: HashSet<usize> = {
-        let world = Stopped::new(vm);
-        let frames = world.stacks().into_iter().flat_map(|(_, frames)| frames);
-        frames.map(|frame| address(frame.code().as_object())).collect()
-    };
-    for ((function, updates), code) in before.into_iter().zip(codes) {
-        if updates < 2 || running.contains(&address(&code)) {
-            kept.push((function, updates + 1));
-        } else {
-            over.push(function);
-        }
-    }
-    kept.extend(new.into_iter().map(|function| (function, 0)));
-    generation.state.retired.lock().extend(kept);
-    drop(over);
-    Ok(())
-}
-
 /// Ends code that runs longer than it may: a trace function looks at the clock.
 #[pyclass(module = "modspace", name = "Deadline")]
 struct Deadline {
     at: Instant,
     limit: Duration,
+    /// Whether it was too late once, whatever the program made of that.
+    is_over: Arc<AtomicBool>,
 }
 payload!(Deadline);
 
@@ -629,6 +740,8 @@ impl Deadline {}
 struct Watched<'vm> {
     vm: &'vm VirtualMachine,
     function: PyObjectRef,
+    limit: Duration,
+    is_over: Arc<AtomicBool>,
 }
 
 impl<'vm> Watched<'vm> {
@@ -638,10 +751,17 @@ impl<'vm> Watched<'vm> {
         if vm.use_tracing.get() {
             return None;
         }
-        let function = bind(&LOOK, Deadline { at, limit }.into_ref(&vm.ctx), vm);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let deadline = Deadline { at, limit, is_over: Arc::clone(&is_over) };
+        let function = bind(&LOOK, deadline.into_ref(&vm.ctx), vm);
         let _ = vm.trace_func.replace(function.clone());
         vm.use_tracing.set(true);
-        Some(Self { vm, function })
+        Some(Self { vm, function, limit, is_over })
+    }
+
+    /// An error when it took too long, although the program caught that.
+    fn check(&self) -> PyResult<()> {
+        if self.is_over.load(Ordering::Relaxed) { Err(too_late(self.limit, self.vm)) } else { Ok(()) }
     }
 }
 
@@ -663,8 +783,13 @@ static LOOK: PyMethodDef = def("look", look);
 
 fn look(deadline: PyRef<Deadline>, _args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     if Instant::now() >= deadline.at {
-        let message = format!("the new source ran longer than {} s", deadline.limit.as_secs_f64());
-        return Err(vm.new_exception_msg(vm.ctx.exceptions.timeout_error.to_owned(), message.into()));
+        deadline.is_over.store(true, Ordering::Relaxed);
+        return Err(too_late(deadline.limit, vm));
     }
     Ok(vm.trace_func.borrow().clone())
+}
+
+fn too_late(limit: Duration, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let message = format!("the new source ran longer than {} s", limit.as_secs_f64());
+    vm.new_exception_msg(class("TimeLimit", vm), message.into())
 }

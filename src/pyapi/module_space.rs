@@ -30,7 +30,7 @@ use crate::{
     },
     lifecycle::{self, DiscardOptions},
     persist::{
-        MAIN, UpdateOptions,
+        self, MAIN, UpdateOptions,
         finder::{self, Attachment},
         follow,
         raise::{class, raise as raise_store},
@@ -396,7 +396,8 @@ impl ModuleSpace {
         if follow { follow::follow(zelf.node(vm)?, attachment, vm) } else { Ok(()) }
     }
 
-    /// Lets the space see the last commit of the branch: the modules that it has loaded are updated in place, all or none.
+    /// Lets the space see the last commit of the branch: the modules that it has loaded are updated in place, all or none
+    /// of a store. With several stores, one after the other.
     #[pymethod]
     fn sync(zelf: &Py<Self>, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
         let options = args.options(vm)?;
@@ -478,6 +479,26 @@ fn attachments(
 ) -> PyResult<Vec<(PyObjectRef, Arc<Attachment>)>> {
     let attachments = finder::attachments(generation, vm)?;
     if attachments.is_empty() { Err(not_attached(space, vm)) } else { Ok(attachments) }
+}
+
+/// What a space would do to see what `target` makes of the branch that it follows in the store.
+pub(super) fn plan(
+    space: &PyObject,
+    store: &persist::Store,
+    vm: &VirtualMachine,
+    target: impl FnOnce(&str) -> PyResult<persist::Snapshot>,
+) -> PyResult<UpdateReport> {
+    let Some(space) = space.downcast_ref::<ModuleSpace>() else {
+        return Err(vm.new_type_error(format!("space must be a ModuleSpace, not {}", space.class().name())));
+    };
+    enter(space.node(vm)?, vm, |generation| {
+        let found = attachments(generation, space, vm)?;
+        let attachment = found.into_iter().map(|(_, attachment)| attachment).find(|one| one.store.is_same(store));
+        let attachment = attachment.ok_or_else(|| not_attached(space, vm))?;
+        let target = target(&attachment.branch)?;
+        let report = update::update(generation, &attachment, || Ok(target), &UpdateOptions::default(), true, vm)?;
+        Ok(UpdateReport(report))
+    })
 }
 
 fn not_attached(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyBaseExceptionRef {

@@ -14,6 +14,7 @@ use rustpython_vm::{
     types::Representable,
 };
 
+use super::module_space;
 use crate::{
     import::project::hidden_module,
     persist::{
@@ -431,6 +432,25 @@ impl Store {
         zelf.change(args.how, vm, |change| change.rename_module(&old, &new))
     }
 
+    /// What updates of modules, given as a dict from name to source, would do in a space that is attached to the store.
+    /// Nothing is done, but for what the sources do when they run.
+    #[pymethod]
+    fn plan(zelf: &Py<Self>, sources: PyDictRef, space: PyObjectRef, vm: &VirtualMachine) -> PyResult<UpdateReport> {
+        module_space::plan(&space, &zelf.0, vm, |branch| {
+            let mut change = blocking(vm, || zelf.0.begin(branch))?;
+            for (name, text) in sources {
+                let name: PyStrRef = name.try_into_value(vm)?;
+                let name = module_name(&name, vm)?;
+                let bytes = source(&name, &text, vm)?;
+                blocking(vm, || match change.source(&name) {
+                    Ok(_) => change.update_module(&name, &bytes),
+                    Err(_) => change.new_module(&name, &bytes),
+                })?;
+            }
+            blocking(vm, || change.preview())
+        })
+    }
+
     /// Begins a transaction. As a context manager it commits at the end, or aborts when an exception leaves it.
     #[pymethod]
     fn transaction(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<Transaction> {
@@ -563,6 +583,13 @@ impl Transaction {
     #[pymethod]
     fn modules(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
         Ok(texts(&zelf.with(vm, |change| change.modules())?, vm))
+    }
+
+    /// What the changes would do in a space that is attached to the store, if they were committed; see `Store.plan`.
+    #[pymethod]
+    fn plan(zelf: &Py<Self>, space: PyObjectRef, vm: &VirtualMachine) -> PyResult<UpdateReport> {
+        let (store, preview) = zelf.with(vm, |change| Ok((change.store().clone(), change.preview()?)))?;
+        module_space::plan(&space, &store, vm, |_| Ok(preview))
     }
 
     /// The commit that the transaction began at, or None.

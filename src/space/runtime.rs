@@ -164,6 +164,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         hidden: DashMap::new(),
         handles: DashMap::new(),
         ended: std::sync::atomic::AtomicUsize::new(0),
+        retired: crate::vm::change::Retired::default(),
         events: crate::event::Events::default(),
         util: std::sync::OnceLock::new(),
         auditing: AtomicBool::new(false),

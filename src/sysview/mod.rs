@@ -24,7 +24,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDictRef};
 
-use crate::{event::Delivery, import::generation::Generation};
+use crate::{event::Delivery, import::generation::Generation, vm::change::Retired};
 
 /// What a space has registered with native modules. It goes with its generation.
 #[derive(Default)]
@@ -41,8 +41,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Mutex<Vec<Arc<Delivery>>>,
     /// What it gave to `sys.addaudithook`.
     pub(crate) audit_hooks: Mutex<Vec<PyObjectRef>>,
-    /// Functions with replaced code that may still be running, and how many updates have come since.
-    pub(crate) retired: Mutex<Vec<(PyObjectRef, u8)>>,
+    /// Functions with replaced code that may still be running.
+    pub(crate) retired: Retired,
 }
 
 impl State {
@@ -58,8 +58,7 @@ impl State {
     pub(crate) fn clear(&self) {
         self.exit.clear();
         let audit = std::mem::take(&mut *self.audit_hooks.lock());
-        let retired = std::mem::take(&mut *self.retired.lock());
-        drop((audit, retired));
+        drop(audit);
         self.codecs.clear();
     }
 }

@@ -1,14 +1,16 @@
 //! Changes to many objects at once, which other threads see all or none of.
 
+use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use rustpython_vm::{
-    Py, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    AsObject, Py, PyObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
     builtins::{
         PyClassMethod, PyDict, PyDictRef, PyFunction, PyList, PyProperty, PySet, PyStaticMethod, PyStrRef, PyType,
     },
     function::PySetterValue,
 };
 
-use super::heap::Stopped;
+use super::heap::{Stopped, address};
 
 /// One change. Values that are `None` are removed.
 pub(crate) enum Change {
@@ -54,12 +56,71 @@ pub(crate) fn apply(changes: &[Change], world: &Stopped<'_>, vm: &VirtualMachine
 
 impl Replaced {
     /// The functions that have the code of others now.
-    pub(crate) fn functions(&self) -> impl Iterator<Item = PyObjectRef> {
-        self.0.iter().filter_map(|change| match change {
+    pub(crate) fn functions(&self) -> Vec<PyObjectRef> {
+        let swapped = self.0.iter().filter_map(|change| match change {
             Change::Swap { other, .. } if other.downcast_ref::<PyFunction>().is_some() => Some(other.clone()),
             _ => None,
-        })
+        });
+        swapped.collect()
     }
+}
+
+/// Functions that have the code of others now, while that code may be running.
+///
+/// A frame borrows what it runs (code, globals, builtins) from the function that was called. So what was replaced is kept
+/// over two more updates, for threads that had come to the function and not yet to its frame, and then until no thread has a
+/// frame of it.
+#[derive(Default)]
+pub(crate) struct Retired(Mutex<Vec<(PyObjectRef, u8)>>);
+
+impl Retired {
+    /// Keeps more functions, and lets go of those of which nothing runs any more. Of `new`, those that `is_needed` refuses
+    /// are kept only if they run.
+    pub(crate) fn add(&self, new: Vec<PyObjectRef>, is_needed: impl Fn(&PyObject) -> bool, vm: &VirtualMachine) {
+        let before = std::mem::take(&mut *self.0.lock());
+        let young = new.into_iter().map(|function| {
+            let updates = if is_needed(&function) { 0 } else { u8::MAX };
+            (function, updates)
+        });
+        let all: Vec<_> = before.into_iter().chain(young).collect();
+        let (kept, over) = divide(all, |updates| updates < 2, vm);
+        self.0.lock().extend(kept);
+        drop(over);
+    }
+
+    /// Takes out those that run, and lets go of the others.
+    pub(crate) fn take_running(&self, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        let all = std::mem::take(&mut *self.0.lock());
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let (kept, over) = divide(all, |_| false, vm);
+        drop(over);
+        kept.into_iter().map(|(function, _)| function).collect()
+    }
+}
+
+/// What has to be kept, one update older, and what not.
+fn divide(
+    all: Vec<(PyObjectRef, u8)>,
+    is_young: impl Fn(u8) -> bool,
+    vm: &VirtualMachine,
+) -> (Vec<(PyObjectRef, u8)>, Vec<PyObjectRef>) {
+    let codes: Vec<_> = all.iter().map(|(function, _)| function.get_attr("__code__", vm).ok()).collect();
+    let running: FxHashSet<usize> = {
+        let world = Stopped::new(vm);
+        let frames = world.stacks().into_iter().flat_map(|(_, frames)| frames);
+        frames.map(|frame| address(frame.code().as_object())).collect()
+    };
+    let (mut kept, mut over) = (Vec::new(), Vec::new());
+    for ((function, updates), code) in all.into_iter().zip(codes) {
+        if is_young(updates) || code.is_none_or(|code| running.contains(&address(&code))) {
+            kept.push((function, updates.saturating_add(1)));
+        } else {
+            over.push(function);
+        }
+    }
+    (kept, over)
 }
 
 impl Change {
@@ -67,6 +128,11 @@ impl Change {
         Ok(match self {
             Self::Item { dict, key, .. } => {
                 Self::Item { dict: dict.clone(), key: key.clone(), value: dict.get_item_opt(&**key, vm)? }
+            }
+            // A class may say something else of its instances' class.
+            Self::Attribute { object, name, .. } if name.as_bytes() == b"__class__" => {
+                let value = Some(object.class().to_owned().into());
+                Self::Attribute { object: object.clone(), name: name.clone(), value }
             }
             Self::Attribute { object, name, .. } => {
                 let value = object.generic_getattr_opt(name, None, vm)?;
@@ -93,6 +159,14 @@ impl Change {
             Self::Item { dict, key, value: Some(value) } => dict.set_item(&**key, value.clone(), vm),
             Self::Item { dict, key, value: None } if dict.contains_key(&**key, vm) => dict.del_item(&**key, vm),
             Self::Item { .. } => Ok(()),
+            Self::Attribute { object, name, value } if name.as_bytes() == b"__class__" => {
+                let descriptor = vm.ctx.types.object_type.get_attr(vm.ctx.intern_str("__class__"));
+                let descriptor = descriptor.ok_or_else(|| vm.new_attribute_error("object has no __class__"))?;
+                match descriptor.class().slots.descr_set.load() {
+                    Some(set) => set(&descriptor, object.clone(), given(value), vm),
+                    None => Err(vm.new_attribute_error("object.__class__ cannot be set")),
+                }
+            }
             Self::Attribute { object, name, value } => set(vm.ctx.types.object_type, object, name, given(value), vm),
             Self::ClassAttribute { class, name, value } => set(vm.ctx.types.type_type, class, name, given(value), vm),
             Self::Swap { one, other } => swap(one, other, world, vm),
@@ -159,7 +233,7 @@ fn swap_payloads<T: PyPayload>(one: &Py<T>, other: &Py<T>, _world: &Stopped<'_>)
     // Nothing else reads or writes them meanwhile: the world is stopped, and other threads stand at places where they hold
     // none of the payloads' locks. References into a payload that such a thread, or a caller of this function, has on its
     // stack stay valid, because what they refer to is not freed: a running function's code is owned by the payload, which
-    // now belongs to the other object, and the caller keeps that as long as code of it runs (see `persist::update`). The
+    // now belongs to the other object, and the caller keeps that as long as code of it runs (see [`Retired`]). The
     // types have interior mutability, so no compiled code assumes that what it read of them stays as it is.
     unsafe { std::ptr::swap(one, other) };
 }

@@ -1,8 +1,13 @@
 """Modules are updated in place: each case of `update_cases`, in a space on a store."""
 
+import gc
+import io
+import sys
+import threading
 import unittest
 
 import modspace
+from support import Worker, run_threads
 from update_cases import CASES
 
 
@@ -32,6 +37,258 @@ class Update(unittest.TestCase):
         elif raised is not None:
             raise raised
         space.exec(case.check)
+
+
+class Spaces(unittest.TestCase):
+    def attached(self, store, **options):
+        space = modspace.ModuleSpace(**options)
+        self.addCleanup(space.discard, force=True)
+        space.attach(store)
+        return space
+
+    def store(self, source, name="m"):
+        store = modspace.Store.memory()
+        store.new_module(name, source)
+        return store
+
+    def test_names_are_rebound_in_every_space_that_took_them(self):
+        store = self.store("LIMIT = 1")
+        parent = self.attached(store)
+        children = [modspace.ModuleSpace(parent, name=f"child {number}") for number in range(3)]
+        for space in (parent, *children):
+            self.addCleanup(space.discard, force=True)
+            space.exec("from m import LIMIT\nimport m")
+        store.update_module("m", "LIMIT = 2")
+        parent.sync()
+        self.assertEqual([space.ns["LIMIT"] for space in (parent, *children)], [2] * 4)
+        for child in reversed(children):
+            child.discard(force=True)
+
+    def test_the_plan_does_nothing(self):
+        store = self.store("def f():\n    return 1\nLIMIT = 1\nclass A: ...\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        before = dict(vars(module))
+        source = "def f():\n    return 2\nLIMIT = 2\nclass A:\n    __slots__ = ()\nNEW = 1\n"
+        with store.transaction() as change:
+            change.update("m", source)
+            plans = [store.plan({"m": source}, space), change.plan(space)]
+            change.abort()
+        for plan in plans:
+            self.assertEqual((sorted(plan.updated), plan.added, plan.refused), (["m.LIMIT", "m.f"], ["m.NEW"], ["m.A"]))
+            self.assertIn("__slots__", str(plan))
+        self.assertEqual(dict(vars(module)), before)
+        self.assertEqual(module.f(), 1)
+        self.assertEqual(len(store.log()), 1)
+        with self.assertRaises(modspace.UpdateError) as caught:
+            store.plan({"m": "1/0"}, space)
+        self.assertIsInstance(caught.exception.__cause__, ZeroDivisionError)
+        with self.assertRaises(modspace.StoreError):
+            modspace.Store.memory().plan({"m": ""}, space)
+
+    def test_what_did_not_change_is_not_in_the_report(self):
+        source = ("import functools\nLIMIT = 10\ndef f(a, b=1, *, c='x') -> int:\n    def inner():\n        return b\n"
+                  "    return inner\nclass A:\n    x = 1\n    def m(self):\n        return self.x\n")
+        store = self.store(source)
+        space = self.attached(store)
+        space.import_("m")
+        store.update_module("m", "# One more line.\n" + source)
+        report = space.sync()
+        self.assertEqual((report.modules, report.entries), (["m"], []))
+        for old, new, path in (("b=1", "b=2", "m.f"), ("-> int", "-> str", "m.f"), ("return b", "return a", "m.f"),
+                               ("self.x", "self.y", "m.A.m")):
+            store.update_module("m", source.replace(old, new))
+            self.assertEqual(space.sync().updated, [path], (old, new))
+            store.update_module("m", source)
+            space.sync()
+
+    def test_instances_are_migrated(self):
+        store = self.store("class A:\n    def __init__(self):\n        self.name = 'n'\nkept = A()\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        instances = [module.A() for _ in range(3)]
+        store.update_module("m", "class A:\n    version = 2\n    def __modspace_migrate__(self, old):\n"
+                                 "        self.title, self.before = self.name, old.get('version', 1)\n"
+                                 "        del self.name\n")
+        space.sync()
+        self.assertEqual([vars(instance) for instance in instances], [{"title": "n", "before": 1}] * 3)
+
+    def test_a_time_limit_holds_whatever_the_source_catches(self):
+        store = self.store("x = 1")
+        space = self.attached(store)
+        module = space.import_("m")
+        for source in ("while True: pass", "try:\n    while True: pass\nexcept Exception:\n    pass\n",
+                       "def f():\n    while True: pass\nx = f()\n"):
+            with self.subTest(source=source):
+                store.update_module("m", source)
+                with self.assertRaises(modspace.UpdateError) as caught:
+                    space.sync(time_limit=0.2)
+                self.assertIsInstance(caught.exception.__cause__, TimeoutError)
+                self.assertEqual(module.x, 1)
+                self.assertIsNone(sys.gettrace())
+
+    def test_updates_leave_nothing_behind(self):
+        def source(number):
+            return (f"import abc, enum, functools\nclass A(abc.ABC):\n    value = {number}\n    me = None\n"
+                    f"    def m(self):\n        return super().__repr__()\nA.me = A\n"
+                    f"class E(enum.Enum):\n    ONE = {number}\n@functools.lru_cache\ndef f(): return {number}\n"
+                    f"def g(x=A): return x\ninstance = A()\nlam = [lambda: {number}]\n")
+        store = self.store(source(0))
+        space = self.attached(store)
+        space.import_("m")
+        counts = []
+        for number in range(1, 40):
+            store.update_module("m", source(number))
+            space.sync()
+            gc.collect()
+            counts.append(len(gc.get_objects()))
+        self.assertLess(max(counts[10:]) - min(counts[10:]), 20, counts)
+        space.exec("import m\nassert m.A.__subclasses__() == [] and m.E.ONE.value == 39 and m.f() == 39")
+        self.assertTrue(space.discard().clean)
+
+    def test_code_that_was_replaced_runs_on_when_its_space_is_gone(self):
+        waits = "def f(ready, wait):\n    total = ''\n    for i in range(10):\n        total += str(i)\n" \
+                "        if i == 0:\n            ready()\n            wait()\n    return total + str(len(total))\n"
+        for end in (lambda space: space.discard(timeout=0.05), lambda space: (space.reload(), space.reload())):
+            store = self.store(waits)
+            space = self.attached(store)
+            worker = Worker(space.import_("m").f)
+            store.update_module("m", "def f(ready, wait):\n    return 'new'\n")
+            space.sync()
+            end(space)
+            for _ in range(3):
+                gc.collect()
+                modspace.ModuleSpace().discard()
+            self.assertEqual(worker.finish(), "012345678910")
+
+    def test_what_classes_raise_when_an_update_is_made_is_reported(self):
+        store = self.store("import abc\nclass A(abc.ABC):\n    v = 1\ndef f():\n    return 1\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        space.exec("import m\nclass Bad:\n    def __get__(self, instance, owner):\n        raise RuntimeError('no')\n"
+                   "class B(m.A):\n    x = Bad()\n")
+        space.sys.stderr = io.StringIO()
+        store.update_module("m", "import abc, weakref\nclass A(abc.ABC):\n    v = 2\n    @abc.abstractmethod\n"
+                                 "    def x(self): ...\nproxy = weakref.proxy(A)\ndef f():\n    return 2\n")
+        space.sync()
+        self.assertEqual((module.f(), module.A.v, space.commit), (2, 2, store.head()))
+
+    def test_a_class_whose_metaclass_orders_its_bases_is_refused(self):
+        source = ("import ordered\nclass X: ...\nclass Y: ...\nclass A(X): ...\n"
+                  "class C(A, metaclass=ordered.Meta): ...\n")
+        store = self.store(source)
+        store.new_module("ordered", "class Meta(type):\n    def mro(cls):\n        return super().mro()\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        store.update_module("m", source.replace("A(X)", "A(Y)"))
+        with self.assertRaisesRegex(modspace.UpdateError, "metaclass"):
+            space.sync()
+        self.assertEqual(module.A.__bases__, (module.X,))
+
+    def test_what_new_sources_import_refers_to_what_is_there(self):
+        store = self.store("class X: ...\ndef f():\n    return 1\n", "k")
+        store.new_module("n", "import k\nfrom k import X, f\nclass Sub(X): ...\nkept = [X()]\n")
+        space = self.attached(store)
+        k = space.import_("k")
+        for source, fails in (("import n\n1/0\n", True), ("import n\nclass X:\n    v = 2\ndef f():\n    return 2\n", False)):
+            store.update_module("k", source)
+            if fails:
+                with self.assertRaises(modspace.UpdateError):
+                    space.sync()
+                self.assertNotIn("n", space.sys.modules)
+                self.assertNotIn("n", space.modules)
+                store.update_module("k", "class X: ...\ndef f():\n    return 1\n")
+        # A circle: the old source is there first.
+        store.update_module("k", "class X:\n    v = 2\ndef f():\n    return 2\nimport n\n")
+        space.sync()
+        n = space.sys.modules["n"]
+        self.assertTrue(n.k is k and n.X is k.X and n.f is k.f and issubclass(n.Sub, k.X))
+        self.assertIs(type(n.kept[0]), k.X)
+        self.assertEqual((n.X.v, n.f()), (2, 2))
+
+    def test_a_removed_module_goes_from_the_spaces_that_took_it(self):
+        store = self.store("V = 1")
+        parent = self.attached(store)
+        child = modspace.ModuleSpace(parent)
+        self.addCleanup(child.discard, force=True)
+        self.assertIs(child.import_("m"), parent.import_("m"))
+        store.remove_module("m")
+        parent.sync()
+        for space in (parent, child):
+            with self.assertRaises(ModuleNotFoundError):
+                space.import_("m")
+        store.new_module("m", "V = 2")
+        parent.sync()
+        self.assertIs(child.import_("m"), parent.import_("m"))
+        child.discard()
+
+    def test_values_are_not_asked_what_they_are(self):
+        source = ("class Proxy:\n    @property\n    def __class__(self):\n        raise RuntimeError('asked')\n"
+                  "    def __getattr__(self, name):\n        raise RuntimeError('asked ' + name)\n"
+                  "proxy = Proxy()\nthings = [proxy, {{'a': proxy}}]\nV = {}\n")
+        store = self.store(source.format(1))
+        space = self.attached(store)
+        module = space.import_("m")
+        store.update_module("m", source.format(2))
+        space.sync()
+        self.assertEqual((module.V, type(module.things[0])), (2, module.Proxy))
+
+    def test_deep_data(self):
+        source = "class A: ...\ndeep = None\nfor _ in range(2000):\n    deep = [deep, A()]\nV = {}\n"
+        store = self.store(source.format(1))
+        space = self.attached(store)
+        module = space.import_("m")
+        store.update_module("m", source.format(2))
+        space.sync()
+        deep, count = module.deep, 0
+        while deep is not None:
+            self.assertIs(type(deep[1]), module.A)
+            deep, count = deep[0], count + 1
+        self.assertEqual(count, 2000)
+
+    def test_namespaces_that_change_meanwhile(self):
+        store = self.store("V = 0\nclass A:\n    x = 0\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        done = threading.Event()
+
+        def change():
+            number = 0
+            while not done.is_set():
+                number += 1
+                setattr(module, f"n{number % 500}", number)
+                vars(module).pop(f"n{(number + 250) % 500}", None)
+
+        def sync():
+            try:
+                for number in range(1, 21):
+                    store.update_module("m", f"V = {number}\nclass A:\n    x = {number}\n")
+                    space.sync()
+            finally:
+                done.set()
+        errors = run_threads([change, change, sync])
+        self.assertEqual([repr(error) for error in errors], [])
+        self.assertEqual((module.V, module.A.x), (20, 20))
+
+    def test_code_that_runs_finishes(self):
+        store = self.store("def g():\n    for i in range(4):\n        yield 'old', NAME\nNAME = 1\n"
+                           "def recurse(n, act):\n    if n == 0:\n        act()\n        return ['old']\n"
+                           "    return recurse(n - 1, act) + ['old']\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        generator = module.g()
+        self.assertEqual(next(generator), ("old", 1))
+
+        def act():
+            for number in range(2, 8):
+                store.update_module("m", "def g():\n    yield 'new', NAME\n" f"NAME = {number}\n"
+                                         "def recurse(n, act):\n    return ['new']\n")
+                space.sync()
+                gc.collect()
+        self.assertEqual(module.recurse(3, act), ["old"] * 4)
+        self.assertEqual(module.recurse(3, act), ["new"])
+        self.assertEqual(next(generator), ("old", 7))
+        self.assertEqual(list(module.g()), [("new", 7)])
 
 
 def test(case):

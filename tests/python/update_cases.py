@@ -3031,6 +3031,114 @@ case("metaclass_that_registers", r"""
     assert a.label == "new A" and issubclass(m.B, A)
 """)
 
+case("references_in_native_containers", r"""
+    import collections, types, weakref
+
+    class A:
+        label = "old"
+
+    def make():
+        return A()
+
+    by_name = collections.defaultdict(A)
+    lazy = collections.defaultdict(lambda: A())
+    queue = collections.deque([A(), A])
+    counts = collections.Counter([A, A])
+    view = types.MappingProxyType({"a": A})
+    reference = weakref.ref(A)
+    known = weakref.WeakSet([A])
+    weak = weakref.WeakKeyDictionary({A: 1})
+    error = ValueError(A, A())
+    ordered = collections.OrderedDict(a=A)
+""", r"""
+    import collections, types, weakref
+
+    class A:
+        label = "new"
+
+    def make():
+        return A()
+
+    by_name = collections.defaultdict(A)
+    lazy = collections.defaultdict(lambda: A())
+    queue = collections.deque([A(), A])
+    counts = collections.Counter([A, A])
+    view = types.MappingProxyType({"a": A})
+    reference = weakref.ref(A)
+    known = weakref.WeakSet([A])
+    weak = weakref.WeakKeyDictionary({A: 1})
+    error = ValueError(A, A())
+    ordered = collections.OrderedDict(a=A)
+""", r"""
+    import m
+    A, make = m.A, m.make
+""", r"""
+    assert m.A is A and A.label == "new"
+    assert type(m.by_name["x"]) is A and type(m.lazy["x"]) is A, "factories"
+    assert type(m.queue[0]) is A and m.queue[1] is A, "deque"
+    assert m.counts == {A: 2} and m.counts[A] == 2, "Counter"
+    assert m.view["a"] is A, "MappingProxyType"
+    assert m.reference() is A, "ref"
+    assert A in m.known and list(m.known) == [A], "WeakSet"
+    assert m.weak[A] == 1, "WeakKeyDictionary"
+    assert m.error.args[0] is A and type(m.error.args[1]) is A, "exception"
+    assert m.ordered["a"] is A
+""")
+
+case("singledispatch_registrations_of_others", {
+    "m": r"""
+    import functools
+
+    @functools.singledispatch
+    def show(value):
+        return "old"
+""",
+    "other": r"""
+    import m
+
+    @m.show.register
+    def show_number(value: int):
+        return "number"
+"""}, r"""
+    import functools
+
+    @functools.singledispatch
+    def show(value):
+        return "new"
+
+    @show.register
+    def show_text(value: str):
+        return "text"
+""", r"""
+    import m, other
+    show = m.show
+""", r"""
+    assert (show(None), show(1), show("")) == ("new", "number", "text")
+    assert m.show(1) == "number"
+""")
+
+case("classes_that_look_like_their_instances", r"""
+    class A:
+        def __eq__(self, other):
+            raise RuntimeError("asked")
+        __hash__ = None
+
+    things = [A(), {"a": A()}, (A(), A)]
+""", r"""
+    class A:
+        def __eq__(self, other):
+            raise RuntimeError("asked again")
+        __hash__ = None
+
+    things = [A(), {"a": A()}, (A(), A)]
+""", r"""
+    import m
+    A, a = m.A, m.things[0]
+""", r"""
+    assert all(type(thing) is A for thing in (m.things[0], m.things[1]["a"], m.things[2][0]))
+    assert m.things[2][1] is A and type(a) is A
+""")
+
 case("metaclass_comes", r"""
     class Meta(type):
         def describe(cls):

@@ -25,7 +25,7 @@ macro_rules! examples {
     };
 }
 
-examples!(dummy_socket, leak, plugin_framework, shared_interface, side_by_side, two_applications);
+examples!(dummy_socket, leak, persistent, plugin_framework, shared_interface, side_by_side, two_applications);
 
 #[test]
 fn two_versions() {
