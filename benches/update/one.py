@@ -34,13 +34,18 @@ def outcome(one):
     space = modspace.ModuleSpace()
     space.attach(store)
     space.exec(one.holder)
-    with store.transaction() as transaction:
-        for name, source in one.new.items():
-            if name in one.old:
-                transaction.update(name, source)
-            else:
-                transaction.new(name, source)
-    if failed := sync(space, one):
+    try:
+        with store.transaction() as transaction:
+            for name, source in one.new.items():
+                if name in one.old:
+                    transaction.update(name, source)
+                else:
+                    transaction.new(name, source)
+        failed = sync(space, one)
+    except SyntaxError:
+        # What does not compile is not stored.
+        failed = None if one.error == "SyntaxError" else "error: SyntaxError"
+    if failed:
         return failed
     try:
         space.exec(one.check)
