@@ -552,18 +552,22 @@ impl StoreOptions {
             return Ok(Answer { text, json, status });
         }
         let mut heads = checkout.store().subscribe(checkout.branch(), None)?;
+        let mut waiting = String::new();
         loop {
-            // An editor's half-written file is committed when it compiles; until then it is said why not.
-            match checkout.commit(&about.message, &about.author) {
-                Ok(None) => {}
+            // An editor's half-written file is committed when it compiles; until then it is said once why not.
+            let why_not = match checkout.commit(&about.message, &about.author) {
+                Ok(None) => String::new(),
                 Ok(commit) => {
                     self.say(&committed(commit));
+                    String::new()
                 }
-                Err(StoreError::Conflict(_)) => {}
-                Err(error) => {
-                    self.say(&Answer::new(format!("waiting: {error}\n"), json!({ "waiting": error.to_string() })))
-                }
+                Err(StoreError::Conflict(_)) => String::new(),
+                Err(error) => error.to_string(),
+            };
+            if !why_not.is_empty() && why_not != waiting {
+                self.say(&Answer::new(format!("waiting: {why_not}\n"), json!({ "waiting": why_not })));
             }
+            waiting = why_not;
             let merged = checkout.update()?;
             if merged != last && merged != Merged::default() {
                 self.say(&merge_answer(&merged, checkout.commit_id()?));

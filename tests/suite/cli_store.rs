@@ -167,6 +167,34 @@ fn damage_is_named_and_nothing_needed_is_deleted() {
 }
 
 #[test]
+fn checkouts_that_are_watched_keep_in_step() {
+    let folder = checkouts();
+    let watch = |name: &str| {
+        let mut command = modspace(["store", "-C", name, "sync", "--watch"]);
+        command.current_dir(folder.path()).stdout(std::process::Stdio::null()).spawn().expect("modspace starts")
+    };
+    let mut watching = [watch("one"), watch("two")];
+    let becomes = |file: &str, text: &str| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while fs::read_to_string(folder.path().join(file)).ok().as_deref() != Some(text) {
+            assert!(std::time::Instant::now() < deadline, "{file} does not become {text:?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    write(folder.path().join("one/top.py"), "x = 7\n");
+    becomes("two/top.py", "x = 7\n");
+    write(folder.path().join("two/top.py"), "x = (\n");
+    write(folder.path().join("two/new.py"), "y = 1\n");
+    write(folder.path().join("two/top.py"), "x = 8\n");
+    becomes("one/top.py", "x = 8\n");
+    becomes("one/new.py", "y = 1\n");
+    for process in &mut watching {
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+    }
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let folder = checkouts();
     let at = folder.path();
