@@ -35,7 +35,7 @@ pub use error::{Conflict, StoreError};
 pub use maintain::{Problem, Verification};
 pub use memory::Memory;
 pub(crate) use name::parts as check_name;
-pub use record::{Commit, Module, Record, RecordId};
+pub use record::{Commit, Identity, Module, Record, RecordId};
 pub use snapshot::{Change, Found, Snapshot};
 pub(crate) use source::check as check_source;
 pub use sqlite::Sqlite;

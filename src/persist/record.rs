@@ -9,6 +9,9 @@
 //! A record is a byte that says what it is, and its fields in [postcard's] wire format, which is fixed; equal values have
 //! equal bytes. The name is the BLAKE3 hash of all of it, so whoever reads a record knows whether it is whole.
 //!
+//! What an earlier format has is read as well: commits without objects ([`Kind::FirstCommit`]), and modules without an
+//! identity, recorded imports and state ([`Stored::First`]). What is written is of the newest format.
+//!
 //! [postcard's]: https://postcard.jamesmunns.com/wire-format
 
 use std::{fmt, str::FromStr, time::SystemTime};
@@ -79,7 +82,9 @@ pub(crate) enum Kind {
     Blob = b'b',
     /// A node of a map from names to what is in a package.
     Package = b'p',
-    Commit = b'c',
+    /// A commit of the first format.
+    FirstCommit = b'c',
+    Commit = b'd',
 }
 
 /// A record on its way into a store.
@@ -126,7 +131,7 @@ const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Blob => "a blob",
         Kind::Package => "a package",
-        Kind::Commit => "a commit",
+        Kind::FirstCommit | Kind::Commit => "a commit",
     }
 }
 
@@ -140,6 +145,49 @@ pub(crate) fn read<T: DeserializeOwned>(kind: Kind, id: RecordId, bytes: &[u8]) 
     postcard::from_bytes(checked(kind, id, bytes)?).map_err(|_| StoreError::Kind { id, expected: kind_name(kind) })
 }
 
+/// The fields of a commit, of whatever format.
+pub(crate) fn read_commit(id: RecordId, bytes: &[u8]) -> Result<Commit, StoreError> {
+    if bytes.first() == Some(&(Kind::FirstCommit as u8)) {
+        let FirstCommit { modules, parents, author, time, message } = read(Kind::FirstCommit, id, bytes)?;
+        return Ok(Commit { modules, objects: None, parents, author, time, message });
+    }
+    read(Kind::Commit, id, bytes)
+}
+
+/// Which module it is, whatever it is called: it stays with updates and new names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity([u8; 16]);
+
+impl Identity {
+    /// One that no other module has.
+    pub(crate) fn new() -> Self {
+        Self(*uuid::Uuid::new_v4().as_bytes())
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&uuid::Uuid::from_bytes(self.0).as_simple(), formatter)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = StoreError;
+
+    /// # Errors
+    /// [`StoreError::Id`] when it is not 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let id = uuid::Uuid::try_parse(text).map_err(|_| StoreError::Id { text: text.chars().take(80).collect() })?;
+        Ok(Self(*id.as_bytes()))
+    }
+}
+
 /// A module in a store: where its parts are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
@@ -147,21 +195,63 @@ pub struct Module {
     pub source: RecordId,
     /// What was noted of it: a JSON object. `None` when nothing was.
     pub metadata: Option<RecordId>,
+    /// Which module it is. `None` in what the first format has, until the module is updated.
+    pub identity: Option<Identity>,
+    /// Which names it imports from which modules; see [`super::imports`]. `None` when that was not recorded.
+    pub imports: Option<RecordId>,
+    /// The values of its globals that are kept. `None` when none are.
+    pub state: Option<RecordId>,
 }
 
 /// What a name in a package stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub(crate) enum Entry {
     Module(Module),
     /// The map of a package.
     Package(RecordId),
 }
 
-/// An immutable snapshot of a store's modules, and how it came to be.
+/// An entry as it is written.
+#[derive(Serialize, Deserialize)]
+enum Stored {
+    /// A module of the first format.
+    First {
+        source: RecordId,
+        metadata: Option<RecordId>,
+    },
+    Package(RecordId),
+    Module(Module),
+}
+
+impl From<Stored> for Entry {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::First { source, metadata } => {
+                Self::Module(Module { source, metadata, identity: None, imports: None, state: None })
+            }
+            Stored::Package(inside) => Self::Package(inside),
+            Stored::Module(module) => Self::Module(module),
+        }
+    }
+}
+
+impl From<Entry> for Stored {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Module(module) => Self::Module(module),
+            Entry::Package(inside) => Self::Package(inside),
+        }
+    }
+}
+
+/// An immutable snapshot of a store's modules and objects, and how it came to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// The map of the top-level names; `None` when there are no modules.
     pub(crate) modules: Option<RecordId>,
+    /// The map of the objects; `None` when there are none.
+    pub(crate) objects: Option<RecordId>,
     /// The commits it was made from: none for the first of a branch, one otherwise.
     pub parents: Vec<RecordId>,
     /// Who made it.
@@ -170,6 +260,16 @@ pub struct Commit {
     pub time: i64,
     /// What its author said of it.
     pub message: String,
+}
+
+/// A commit as the first format has it.
+#[derive(Deserialize)]
+struct FirstCommit {
+    modules: Option<RecordId>,
+    parents: Vec<RecordId>,
+    author: String,
+    time: i64,
+    message: String,
 }
 
 /// This moment, as a commit has it.

@@ -7,7 +7,7 @@ use super::{
     error::StoreError,
     map,
     name::{self, INIT},
-    record::{self, Commit, Entry, Kind, Module, Record, RecordId},
+    record::{self, Commit, Entry, Module, Record, RecordId},
     transaction::{self, Metadata},
 };
 
@@ -50,6 +50,7 @@ pub struct Snapshot {
     backend: Arc<dyn Backend>,
     id: Option<RecordId>,
     modules: Option<RecordId>,
+    objects: Option<RecordId>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -61,22 +62,23 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     /// The snapshot of a commit; without one, that of a branch which has no commits.
     pub(crate) fn new(backend: Arc<dyn Backend>, id: Option<RecordId>) -> Result<Self, StoreError> {
-        let modules = match id {
-            Some(id) => commit(&*backend, id)?.modules,
-            None => None,
+        let (modules, objects) = match id {
+            Some(id) => commit(&*backend, id).map(|commit| (commit.modules, commit.objects))?,
+            None => (None, None),
         };
-        Ok(Self { backend, id, modules })
+        Ok(Self { backend, id, modules, objects })
     }
 
     /// The same store with other modules, of which some records are not in it.
     pub(super) fn with(&self, modules: Option<RecordId>, records: Vec<Record>) -> Self {
         let records = records.into_iter().map(|record| (record.id, record.bytes)).collect();
-        Self { backend: Arc::new(Overlay { below: Arc::clone(&self.backend), records }), id: None, modules }
+        let backend = Arc::new(Overlay { below: Arc::clone(&self.backend), records });
+        Self { backend, id: None, modules, objects: self.objects }
     }
 
-    /// The same store, without any modules.
+    /// The same store, without anything in it.
     pub(crate) fn emptied(&self) -> Self {
-        Self { backend: Arc::clone(&self.backend), id: None, modules: None }
+        Self { backend: Arc::clone(&self.backend), id: None, modules: None, objects: None }
     }
 
     /// The id that bytes have, or would have, as a blob.
@@ -89,6 +91,11 @@ impl Snapshot {
     #[must_use]
     pub const fn modules_id(&self) -> Option<RecordId> {
         self.modules
+    }
+
+    /// The map of the objects.
+    pub(super) const fn objects_id(&self) -> Option<RecordId> {
+        self.objects
     }
 
     /// The commit; `None` before the first one.
@@ -229,7 +236,7 @@ pub(super) fn blob(backend: &dyn Backend, id: RecordId) -> Result<Vec<u8>, Store
 /// [`StoreError::NoCommit`], and what reading raised.
 pub(super) fn commit(backend: &dyn Backend, id: RecordId) -> Result<Commit, StoreError> {
     let bytes = backend.get(id)?.ok_or(StoreError::NoCommit { id })?;
-    record::read(Kind::Commit, id, &bytes)
+    record::read_commit(id, &bytes)
 }
 
 fn join(package: &str, name: &str) -> String {

@@ -36,8 +36,13 @@ const APPLICATION: i32 = 0x6d6f_6473;
 /// How SQLite files begin.
 const HEADER: &[u8] = b"SQLite format 3\0";
 
-/// The format that is written. Version 1 is the first.
-const FORMAT: u32 = 1;
+/// The format that is written. A store of an earlier one is read, and gets this one with the first write.
+///
+/// | format | what it has |
+/// | --- | --- |
+/// | 1 | modules: source and metadata |
+/// | 2 | identities, imports and state of modules; objects |
+const FORMAT: u32 = 2;
 
 /// How long another process may have the store to itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -163,6 +168,12 @@ fn has_header(path: &Path) -> std::io::Result<bool> {
     Ok(header == HEADER)
 }
 
+/// The format of the store.
+fn format(connection: &Connection) -> rusqlite::Result<u32> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    Ok(u32::try_from(found).unwrap_or(u32::MAX))
+}
+
 /// Looks what the file is, and makes a new one a store.
 fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| failed(path, &error);
@@ -192,7 +203,7 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     if application == 0 {
         make(connection).map_err(failed)?;
     }
-    let found = u32::try_from(read(connection, "user_version").map_err(failed)?).unwrap_or(u32::MAX);
+    let found = format(connection).map_err(failed)?;
     if found > FORMAT {
         return Err(StoreError::Format { path: path.to_owned(), found, supported: FORMAT });
     }
@@ -258,6 +269,9 @@ impl Backend for Sqlite {
                 return Ok(Outcome::Elsewhere(now));
             }
             let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO records (id, bytes) VALUES (?, ?)")?;
+            if format(transaction)? < FORMAT {
+                transaction.pragma_update(None, "user_version", FORMAT)?;
+            }
             for record in records {
                 insert.execute((record.id, &record.bytes))?;
             }

@@ -6,7 +6,7 @@ use super::{
     backend::Outcome,
     error::{Conflict, StoreError},
     name::{self, INIT},
-    record::{self, Commit, Kind, Module, Record, RecordId},
+    record::{self, Commit, Identity, Kind, Module, Record, RecordId},
     snapshot::{Change, Found, Snapshot},
     source,
     store::Store,
@@ -123,7 +123,10 @@ impl Transaction {
         self.check_place(&parts)?;
         source::check(name, source)?;
         let source = self.blob(source);
-        self.edits.insert(name.to_owned(), Some(Module { source, metadata: None }));
+        self.edits.insert(
+            name.to_owned(),
+            Some(Module { source, metadata: None, identity: Some(Identity::new()), imports: None, state: None }),
+        );
         Ok(())
     }
 
@@ -135,7 +138,8 @@ impl Transaction {
         let (name, module) = self.existing(name)?;
         source::check(&name, source)?;
         let source = self.blob(source);
-        self.edits.insert(name, Some(Module { source, ..module }));
+        let identity = module.identity.or_else(|| Some(Identity::new()));
+        self.edits.insert(name, Some(Module { source, identity, ..module }));
         Ok(())
     }
 
@@ -271,6 +275,7 @@ impl Transaction {
             }
             let commit = Commit {
                 modules,
+                objects: target.objects_id(),
                 parents: head.into_iter().collect(),
                 author: self.author.clone(),
                 time,
