@@ -4,7 +4,8 @@ Each module was executed anew, aside, from its new source. What it was and what 
 class, a member of an enumeration keeps its identity and gets what its counterpart has. The plan is a list of changes that
 native code makes all at once; nothing that another thread could see is changed here.
 
-Runs as platform code. `disown(classes)` makes the bases of classes forget them; `importers(module)` has the modules that
+Runs as platform code. `settle(name, old, new, update)` does that for what is plain, and returns the names of it; everything here
+is for the rest. `disown(classes)` makes the bases of classes forget them; `importers(module)` has the modules that
 imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised.
 """
 
@@ -145,13 +146,15 @@ class Update:
         self.caches = []
         self.migrations = []
         self.fresh = []
-        self.added_classes = []
         self.seen = {}
         self.shared = set()
         self.changes = []
         self.report = []
         self.rebound = set()
         self.settled = set()
+        #: The names of each module that native code has settled, and the second copies of classes among them.
+        self.plain = {}
+        self.settled_classes = []
         self.waiting = collections.deque()
         self.refused = []
         self.budget = BUDGET
@@ -171,10 +174,12 @@ class Update:
             self.pair(vars(old), vars(new))
             self.shared.update(map(id, vars(old).copy().values()))
         for name, old, new in self.pairs:
-            self.match_namespaces(vars(old), vars(new), name)
+            self.plain[name] = settle(name, vars(old), vars(new), self)
+        for name, old, new in self.pairs:
+            self.match_namespaces(vars(old), vars(new), name, self.plain[name])
 
-    def match_namespaces(self, old, new, path):
-        names = [name for name in new if name in old]
+    def match_namespaces(self, old, new, path, plain=()):
+        names = [name for name in new if name in old and name not in plain]
         # The object that a name was made for goes before its aliases.
         names.sort(key=lambda name: own_name(new[name]) != name)
         for name in names:
@@ -573,13 +578,13 @@ class Update:
         return state if type(state) is dict else {}
 
     def plan_namespace(self, old, new, path):
-        before, after = vars(old), vars(new)
+        before, after, plain = vars(old), vars(new), self.plain[path]
         if type(new) is not type(old):
             self.changes.append(("attribute", old, "__class__", self.fix(type(new))))
         if "__path__" in before and "__path__" not in after:
             self.changes.append(("item", before, "__path__"))
         for name, value in list(after.items()):
-            if type(name) is not str or name in MODULE_KEPT and name in before:
+            if name in plain or type(name) is not str or name in MODULE_KEPT and name in before:
                 continue
             fixed = self.fix(value)
             previous = before.get(name, MISSING)
@@ -686,7 +691,7 @@ class Update:
             for name, value in before.items():
                 if name not in after:
                     gone.add(name)
-                else:
+                elif name not in self.plain[module]:
                     fixed = self.fix(after[name])
                     if fixed is not value and name not in MODULE_KEPT:
                         moved[name] = value, fixed
@@ -821,7 +826,7 @@ def finish(update):
     import abc
     import linecache
 
-    disown([new for old, new, path in update.classes])
+    disown([*update.settled_classes, *(new for old, new, path in update.classes)])
     for old, new, path in update.classes:
         if is_a(old, abc.ABCMeta):
             attempt(take_over_registrations, update, old, new)

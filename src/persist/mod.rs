@@ -21,6 +21,7 @@ mod memory;
 mod name;
 pub(crate) mod raise;
 mod record;
+mod settle;
 mod snapshot;
 mod source;
 mod sqlite;

@@ -6,10 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +14,7 @@ use parking_lot::Mutex;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyList, PyModule, PyStr, PyStrRef, PyTuple, PyType},
-    function::{FuncArgs, PyMethodDef},
+    function::PyMethodDef,
     pyclass,
     vm::thread,
 };
@@ -27,6 +24,7 @@ use super::{
     finder::{Attachment, StoreFinder},
     raise::{class, raise},
     record::RecordId,
+    settle::SETTLE,
     snapshot::Snapshot,
 };
 use crate::{
@@ -45,6 +43,7 @@ use crate::{
     sysview::visible,
     vm::{
         change::{self, Change, Replaced},
+        deadline::Deadline,
         heap::Stopped,
         hidden,
         native::{bind, def, payload},
@@ -386,12 +385,12 @@ fn execute(
     options: &UpdateOptions,
     vm: &VirtualMachine,
 ) -> PyResult<Vec<PyObjectRef>> {
-    let watched = Watched::begin(options.time_limit, vm);
+    let deadline = Deadline::begin(options.time_limit, too_late, vm);
     names
         .iter()
         .map(|name| {
             let imported = level::import_module(generation, name, vm).and_then(|module| {
-                watched.as_ref().map_or(Ok(()), Watched::check)?;
+                deadline.as_ref().map_or(Ok(()), Deadline::check)?;
                 Ok(module)
             });
             imported.map_err(|error| {
@@ -605,6 +604,7 @@ impl Planner {
         globals.set_item(IMPORTERS.name, bind(&IMPORTERS, generation.key.clone(), vm), vm)?;
         globals.set_item(UNRAISABLE.name, bind(&UNRAISABLE, generation.key.clone(), vm), vm)?;
         globals.set_item(DISOWN.name, bind(&DISOWN, vm.ctx.none(), vm), vm)?;
+        globals.set_item(SETTLE.name, bind(&SETTLE, vm.ctx.none(), vm), vm)?;
         Ok(Self { globals })
     }
 
@@ -721,72 +721,6 @@ fn importers(key: PyRef<SpaceKey>, module: PyStrRef, vm: &VirtualMachine) -> PyR
         }
     }
     Ok(all)
-}
-
-/// Ends code that runs longer than it may: a trace function looks at the clock.
-#[pyclass(module = "modspace", name = "Deadline")]
-struct Deadline {
-    at: Instant,
-    limit: Duration,
-    /// Whether it was too late once, whatever the program made of that.
-    is_over: Arc<AtomicBool>,
-}
-payload!(Deadline);
-
-#[pyclass]
-impl Deadline {}
-
-/// While this exists, the code that the running thread executes has to come to an end.
-struct Watched<'vm> {
-    vm: &'vm VirtualMachine,
-    function: PyObjectRef,
-    limit: Duration,
-    is_over: Arc<AtomicBool>,
-}
-
-impl<'vm> Watched<'vm> {
-    /// Does nothing where somebody else traces the thread, or when the limit is longer than the clock goes.
-    fn begin(limit: Duration, vm: &'vm VirtualMachine) -> Option<Self> {
-        let at = Instant::now().checked_add(limit)?;
-        if vm.use_tracing.get() {
-            return None;
-        }
-        let is_over = Arc::new(AtomicBool::new(false));
-        let deadline = Deadline { at, limit, is_over: Arc::clone(&is_over) };
-        let function = bind(&LOOK, deadline.into_ref(&vm.ctx), vm);
-        let _ = vm.trace_func.replace(function.clone());
-        vm.use_tracing.set(true);
-        Some(Self { vm, function, limit, is_over })
-    }
-
-    /// An error when it took too long, although the program caught that.
-    fn check(&self) -> PyResult<()> {
-        if self.is_over.load(Ordering::Relaxed) { Err(too_late(self.limit, self.vm)) } else { Ok(()) }
-    }
-}
-
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        // A program may have set another one; who raises in one loses it.
-        let is_ours = self.vm.trace_func.borrow().is(&self.function);
-        if is_ours {
-            let replaced = self.vm.trace_func.replace(self.vm.ctx.none());
-            drop(replaced);
-        }
-        let is_used =
-            !self.vm.is_none(&self.vm.trace_func.borrow()) || !self.vm.is_none(&self.vm.profile_func.borrow());
-        self.vm.use_tracing.set(is_used);
-    }
-}
-
-static LOOK: PyMethodDef = def("look", look);
-
-fn look(deadline: PyRef<Deadline>, _args: FuncArgs, vm: &VirtualMachine) -> PyResult {
-    if Instant::now() >= deadline.at {
-        deadline.is_over.store(true, Ordering::Relaxed);
-        return Err(too_late(deadline.limit, vm));
-    }
-    Ok(vm.trace_func.borrow().clone())
 }
 
 fn too_late(limit: Duration, vm: &VirtualMachine) -> PyBaseExceptionRef {

@@ -15,6 +15,7 @@
 mod arguments;
 pub(crate) mod change;
 pub(crate) mod code;
+pub(crate) mod deadline;
 pub(crate) mod edges;
 pub(crate) mod frames;
 pub(crate) mod freelists;
