@@ -39,12 +39,15 @@ class Running(Held):
             join_threads("worker")
         source = """\
             import threading
-            def loop(event):
+            def loop(event, ready):
                 handler = Handler()
+                ready.set()
                 event.wait()
                 return handler.handle()
             def start(event):
-                threading.Thread(target=loop, args=(event,), name="worker", daemon=True).start()
+                ready = threading.Event()
+                threading.Thread(target=loop, args=(event, ready), name="worker", daemon=True).start()
+                ready.wait()
             """
         report = self.leak(hold, r"plugin\.loop", where="thread .*worker", release=release, timeout=0.1, source=source)
         thread, = report.threads

@@ -118,7 +118,12 @@ class Spaces(unittest.TestCase):
         space = self.attached(store)
         module = space.import_("m")
         for source in ("while True: pass", "try:\n    while True: pass\nexcept Exception:\n    pass\n",
-                       "def f():\n    while True: pass\nx = f()\n"):
+                       "def f():\n    while True: pass\nx = f()\n",
+                       "while True:\n    try:\n        pass\n    except:\n        pass\n",
+                       "while True:\n    try:\n        while True: pass\n    except BaseException as error:\n        continue\n",
+                       "import contextlib\nwhile True:\n    with contextlib.suppress(BaseException):\n        sum(range(9))\n",
+                       "def f():\n    while True:\n        try:\n            yield 1\n        except:\n            pass\n"
+                       "for x in f():\n    try:\n        pass\n    except:\n        pass\n"):
             with self.subTest(source=source):
                 store.update_module("m", source)
                 with self.assertRaises(modspace.UpdateError) as caught:
