@@ -518,8 +518,10 @@ class Update:
             self.changes.append(("attribute", cell, "cell_contents", fixed))
 
     def fix_function(self, function):
-        for cell in function.__closure__ or ():
-            self.fix(cell)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+            # Where `super()` finds the class; see `closure`.
+            if name != "__class__":
+                self.fix(cell)
         for value in (function.__defaults__, function.__kwdefaults__, function.__type_params__):
             if value:
                 self.fix(value)
@@ -570,7 +572,9 @@ class Update:
         for function in self.fresh:
             live = self.live.get(id(function.__globals__))
             if live is not None:
-                self.changes.append(("swap", function, self.twin(function, live)))
+                # A second copy that somebody has goes on with its class; what is new comes to the class that there is.
+                closure = function.__closure__ if id(function) in self.forward else self.closure(function)
+                self.changes.append(("swap", function, self.twin(function, live, closure)))
             self.look_into_waiting()
 
     def defined(self, module):
@@ -648,7 +652,7 @@ class Update:
 
     def plan_function(self, old, new, path):
         live = self.live.get(id(new.__globals__), new.__globals__)
-        self.changes.append(("swap", old, self.twin(new, live)))
+        self.changes.append(("swap", old, self.twin(new, live, self.closure(new))))
         if not is_same_function(old, new):
             self.note("updated", path)
         before, after = vars(old), vars(new)
@@ -662,11 +666,24 @@ class Update:
                 if name in before and name not in after:
                     self.changes.append(("item", before, name))
 
-    def twin(self, function, namespace):
+    def closure(self, function):
+        """The closure for who takes over from a second copy: in it, `super()` means the class that there is."""
+        def stands(name, cell):
+            if name != "__class__":
+                return cell
+            try:
+                return types.CellType(self.fix(cell.cell_contents))
+            except ValueError:
+                return cell
+
+        cells = function.__closure__
+        return cells and tuple(map(stands, function.__code__.co_freevars, cells))
+
+    def twin(self, function, namespace, closure):
         """Another function over another namespace. Its code was never run."""
         twin = types.FunctionType(
             function.__code__.replace(), namespace, function.__name__,
-            self.fix(function.__defaults__) if function.__defaults__ else None, function.__closure__,
+            self.fix(function.__defaults__) if function.__defaults__ else None, closure,
         )
         if function.__kwdefaults__:
             twin.__kwdefaults__ = {name: self.fix(value) for name, value in function.__kwdefaults__.items()}

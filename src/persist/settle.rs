@@ -20,6 +20,9 @@ use crate::vm::native::def;
 /// Names that classes have and that say nothing about them.
 const OF_EVERY_CLASS: [&str; 3] = ["__dict__", "__weakref__", "__annotations_cache__"];
 
+/// Of these, the descriptors that are made with a class.
+const DESCRIPTORS: [&str; 2] = ["__dict__", "__weakref__"];
+
 /// Names in classes that need the planner.
 const UNPLAIN: [&str; 4] = ["__slots__", "__class__", "__modspace_migrate__", "__modspace_migrate_lazily__"];
 
@@ -116,15 +119,8 @@ fn settle(
                 add(&changes, tuple(vec![text("swap"), old, twin]))?;
             }
             Step::Adopt(function) => {
-                let closure = walk.attribute(&function, "__closure__")?;
-                // Before its cell changes.
-                let twin = walk.twin(&function, closure.clone())?;
-                for cell in closure.downcast_ref::<PyTuple>().into_iter().flat_map(|cells| cells.iter()) {
-                    let class = walk.attribute(cell, "cell_contents")?;
-                    if let Some(live) = walk.counterpart(&class)? {
-                        add(&changes, tuple(vec![text("attribute"), cell.clone(), text("cell_contents"), live]))?;
-                    }
-                }
+                // Its `super()` goes on meaning its own class.
+                let twin = walk.twin(&function, walk.attribute(&function, "__closure__")?)?;
                 add(&changes, tuple(vec![text("swap"), function, twin]))?;
             }
             Step::Item(class, key, value) => add(&changes, tuple(vec![text("class"), class, key, value]))?,
@@ -155,11 +151,19 @@ struct Walk<'vm> {
     of_a_class: usize,
 }
 
-/// How many references a class has of itself.
+/// How many references a class has that nobody refers to, without those of its own [`DESCRIPTORS`].
 fn references_of_a_class(vm: &VirtualMachine) -> PyResult<usize> {
     let args = (vm.ctx.new_str("probe"), vm.ctx.new_tuple(Vec::new()), vm.ctx.new_dict());
-    // Less this one.
-    Ok(vm.ctx.types.type_type.as_object().call(args, vm)?.strong_count() - 1)
+    let class = vm.ctx.types.type_type.as_object().call(args, vm)?;
+    let own = class.downcast_ref::<PyType>().map_or(0, |class| descriptors(class, vm));
+    // Less that of this function.
+    Ok(class.strong_count().saturating_sub(own + 1))
+}
+
+/// How many descriptors a class has made for itself, each with a reference to the class.
+fn descriptors(class: &Py<PyType>, vm: &VirtualMachine) -> usize {
+    let body = class.attributes.as_dict();
+    body.map_or(0, |body| DESCRIPTORS.iter().filter(|name| body.contains_key(**name, vm)).count())
 }
 
 impl Walk<'_> {
@@ -397,9 +401,10 @@ impl Walk<'_> {
             }
         }
         // One reference is the namespace's, one is the caller's.
-        let mut references = self.of_a_class + 2;
+        let mut references = self.of_a_class + descriptors(new, self.vm) + 2;
         let first = self.steps.len();
         self.pair(old.as_object(), new.as_object());
+        // The step just noted has another.
         references += 1;
         for (name, value) in after {
             let Some(name) = name.downcast_ref::<PyStr>().filter(|name| is_own(name)) else { continue };

@@ -122,7 +122,8 @@ class Spaces(unittest.TestCase):
                        "while True:\n    try:\n        pass\n    except:\n        pass\n",
                        "while True:\n    try:\n        while True: pass\n    except BaseException as error:\n        continue\n",
                        "import contextlib\nwhile True:\n    with contextlib.suppress(BaseException):\n        sum(range(9))\n",
-                       "def f():\n    while True:\n        try:\n            yield 1\n        except:\n            pass\n"
+                       "def f():\n    while True:\n        try:\n            yield 1\n        except GeneratorExit:\n            return\n"
+                       "        except:\n            pass\n"
                        "for x in f():\n    try:\n        pass\n    except:\n        pass\n"):
             with self.subTest(source=source):
                 store.update_module("m", source)
@@ -131,6 +132,29 @@ class Spaces(unittest.TestCase):
                 self.assertIsInstance(caught.exception.__cause__, TimeoutError)
                 self.assertEqual(module.x, 1)
                 self.assertIsNone(sys.gettrace())
+
+    def test_second_copies_that_others_keep_see_the_module_that_there_is(self):
+        store = self.store("functions, classes = [], []\ndef function(f):\n    functions.append(f)\n    return f\n"
+                           "def cls(c):\n    classes.append(c)\n    return c\n", "registry")
+        source = ("import registry\nLIMIT = 1\n@registry.function\ndef f():\n    return LIMIT\n"
+                  "class Plain:\n    def m(self):\n        return LIMIT\n"
+                  "@registry.cls\nclass A:\n    def m(self):\n        return LIMIT\n"
+                  "@registry.cls\nclass B(A):\n    def m(self):\n        return super().m() and LIMIT\n"
+                  "@registry.cls\nclass C(A):\n    @property\n    def p(self):\n        return LIMIT\n"
+                  "    def m(self):\n        return self.p\n    @staticmethod\n    def s():\n        return LIMIT\n")
+        store.new_module("m", source)
+        space = self.attached(store)
+        registry, m = space.import_("registry"), space.import_("m")
+        for number, changed in enumerate((source, source.replace("return LIMIT", "return LIMIT + 0"), "# One more.\n" + source)):
+            store.update_module("m", changed + f"\n# {number}\n")
+            space.sync()
+            m.LIMIT = 100 + number
+            self.assertEqual({f() for f in registry.functions}, {m.LIMIT})
+            self.assertEqual({cls().m() for cls in registry.classes}, {m.LIMIT})
+            self.assertEqual({cls.s() for cls in registry.classes if hasattr(cls, "s")}, {m.LIMIT})
+        self.assertIs(registry.functions[0], m.f)
+        self.assertEqual(registry.classes[:3], [m.A, m.B, m.C])
+        self.assertEqual((len(registry.functions), len(registry.classes)), (4, 12))
 
     def test_updates_leave_nothing_behind(self):
         def source(number):
