@@ -21,7 +21,8 @@ MISSING = object()
 MODULE_KEPT = {"__builtins__", "__name__", "__package__", "__path__"}
 
 #: What classes have of their own, whatever their source says.
-CLASS_KEPT = {"__dict__", "__weakref__", "__slots__", "_abc_impl", "__annotations_cache__", "__module__"}
+CLASS_KEPT = {"__dict__", "__weakref__", "__slots__", "_abc_impl", "__annotations_cache__", "__module__",
+              "__slotnames__"}
 
 #: What changes with each edit above it: not worth a line in a plan.
 UNREMARKABLE = {"__firstlineno__", "__static_attributes__", "__spec__", "__loader__", "__doc__", "__annotate_func__",

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::record::RecordId;
+use super::{
+    guard::{InUse, listed},
+    record::RecordId,
+};
 
 /// An error of a store. Unless it says otherwise, the store is what it was before.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,19 @@ pub enum StoreError {
     /// Two transactions changed the same modules.
     #[error(transparent)]
     Conflict(#[from] Box<Conflict>),
+    /// What goes is imported by other modules, and is not to go then.
+    #[error("refused: {}; change the importers first, or allow it: by the setting `removal`, or by a guard", listed(.0))]
+    InUse(Vec<InUse>),
+    /// Something cannot have this value.
+    #[error("{what} cannot be {given:?}; it can be {allowed}")]
+    Value {
+        /// What was to have it.
+        what: String,
+        /// What was given, cut after 80 characters.
+        given: String,
+        /// What can be given.
+        allowed: String,
+    },
     /// There is no such module.
     #[error("the store has no module {name:?} in {snapshot}")]
     NoModule {

@@ -1,6 +1,7 @@
 //! Importing from a store: a finder for `sys.meta_path`, which is the loader of what it finds, too.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,9 +20,12 @@ use rustpython_vm::{
 
 use super::{
     error::StoreError,
+    imports::import_name,
+    name::INIT,
     raise::raise,
     record::Module,
     snapshot::{Found, Snapshot},
+    state,
     store::{Heads, Store},
 };
 use crate::{
@@ -39,6 +43,8 @@ pub(crate) struct Attachment {
     /// Only this package and what is in it comes from the store.
     prefix: Option<String>,
     snapshot: ArcSwap<Snapshot>,
+    /// What became of modules by values that the space itself kept since then: it sees them so already.
+    own: Mutex<BTreeMap<String, Module>>,
     /// What one thread sees in its place while it loads the modules of another commit.
     ahead: Mutex<Option<(ThreadId, Arc<Snapshot>)>>,
     detached: AtomicBool,
@@ -51,7 +57,8 @@ impl Attachment {
         let snapshot = ArcSwap::from_pointee(store.snapshot(branch)?);
         let (ahead, detached) = (Mutex::default(), AtomicBool::new(false));
         let updates = AtomicUsize::new(0);
-        Ok(Self { store, branch: branch.to_owned(), prefix, snapshot, ahead, updates, detached })
+        let own = Mutex::default();
+        Ok(Self { store, branch: branch.to_owned(), prefix, snapshot, own, ahead, updates, detached })
     }
 
     /// The commit that the running thread sees.
@@ -86,6 +93,29 @@ impl Attachment {
     /// Lets every thread see another commit.
     pub(crate) fn move_to(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.store(snapshot);
+        self.own.lock().clear();
+    }
+
+    /// Notes what became of a module by values that the space kept.
+    pub(crate) fn note_own(&self, name: &str, module: Module) {
+        self.own.lock().insert(import_name(name).to_owned(), module);
+    }
+
+    /// What became of modules by values that the space kept, by the names that imports have for them.
+    pub(crate) fn own(&self) -> BTreeMap<String, Module> {
+        self.own.lock().clone()
+    }
+
+    /// The module of this name, or the code of the package, as the running thread sees it; with its full name.
+    pub(crate) fn sees(&self, name: &str) -> Result<Option<(String, Module)>, StoreError> {
+        let is_ahead = self.ahead.lock().as_ref().is_some_and(|(thread, _)| *thread == std::thread::current().id());
+        let (full, module) = match self.snapshot().find(name)? {
+            Some(Found::Module(module)) => (name.to_owned(), module),
+            Some(Found::Package(Some(code))) => (format!("{name}.{INIT}"), code),
+            _ => return Ok(None),
+        };
+        let own = if is_ahead { None } else { self.own.lock().get(name).cloned() };
+        Ok(Some((full, own.unwrap_or(module))))
     }
 
     /// Lets the running thread see another commit while `body` runs. One thread at a time does.
@@ -131,6 +161,9 @@ impl Attachment {
 #[pyclass(module = "modspace", name = "StoreFinder")]
 pub(crate) struct StoreFinder(pub(crate) Arc<Attachment>);
 payload!(StoreFinder);
+
+/// The full name and the source of a module that is to keep values, and what is kept.
+type Keeping = (String, Vec<u8>, Option<Vec<u8>>);
 
 #[derive(FromArgs)]
 struct FindArgs {
@@ -209,7 +242,28 @@ impl StoreFinder {
         let exec = generation.builtins_dict.get_item("exec", vm)?;
         let call = boot::importlib(&generation, vm)?.get("_call_with_frames_removed", vm)?;
         call.call((exec, code, dict.clone()), vm)?;
-        spec.set_attr("loader_state", defined(&dict, &name, vm)?, vm)
+        let loader_state = defined(&dict, &name, vm)?;
+        if let Some((full, source, kept)) = Self::kept(zelf, &name, vm)? {
+            state::begin(&generation, (&full, &source), kept.as_deref(), &dict, &loader_state, vm)?;
+        }
+        spec.set_attr("loader_state", loader_state, vm)
+    }
+
+    /// The full name and the source of a module that is to keep values, and what is kept.
+    fn kept(zelf: &Py<Self>, name: &PyStrRef, vm: &VirtualMachine) -> PyResult<Option<Keeping>> {
+        let Some(name) = name.to_str() else { return Ok(None) };
+        let kept = || {
+            let Some((full, module)) = zelf.0.sees(name)?.filter(|(_, module)| module.metadata.is_some()) else {
+                return Ok(None);
+            };
+            let snapshot = zelf.0.snapshot();
+            if !state::is_wanted(&snapshot.metadata(&module)?) {
+                return Ok(None);
+            }
+            let kept = module.state.map(|id| snapshot.blob(id)).transpose()?;
+            Ok(Some((full, snapshot.blob(module.source)?, kept)))
+        };
+        vm.allow_threads(kept).map_err(|error: StoreError| raise(&error, vm))
     }
 
     fn code(zelf: &Py<Self>, generation: &Generation, name: &PyStrRef, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
@@ -285,6 +339,15 @@ impl StoreModule {
 
 fn calling(vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
     owner::lexical(vm).ok_or_else(|| vm.new_runtime_error("no module space is running"))
+}
+
+/// Whether the attachment's finder loaded the module.
+pub(crate) fn is_from(attachment: &Arc<Attachment>, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<bool> {
+    let Some(spec) = vm.get_attribute_opt(module, "__spec__")? else { return Ok(false) };
+    let loader = vm.get_attribute_opt(&spec, "loader")?;
+    Ok(loader.is_some_and(|loader| {
+        loader.downcast_ref::<StoreFinder>().is_some_and(|finder| Arc::ptr_eq(&finder.0, attachment))
+    }))
 }
 
 /// Compiles a module's source as importlib does.

@@ -84,9 +84,12 @@ impl Walk<'_, '_> {
                 match entry {
                     Entry::Package(inside) => self.package(commit, &name, inside),
                     Entry::Module(module) => {
-                        for (blob, part) in
-                            [(Some(module.source), "the source of"), (module.metadata, "the metadata of")]
-                        {
+                        for (blob, part) in [
+                            (Some(module.source), "the source of"),
+                            (module.metadata, "the metadata of"),
+                            (module.imports, "the imports of"),
+                            (module.state, "the state of"),
+                        ] {
                             if let Some(blob) = blob {
                                 let what = format!("{part} {name:?}");
                                 self.read(blob, commit, &what, |store| snapshot::blob(store.backend(), blob).map(drop));
@@ -111,6 +114,9 @@ impl Store {
 
     fn walk<'store, 'tell>(&'store self, tell: &'tell mut dyn FnMut(usize)) -> Result<Walk<'store, 'tell>, StoreError> {
         let mut walk = Walk { store: self, seen: HashSet::new(), found: Verification::default(), tell };
+        if let Some(id) = self.settings_id()? {
+            walk.read(id, id, "the settings", |store| snapshot::blob(store.backend(), id).map(drop));
+        }
         let mut commits: Vec<RecordId> = self.branches()?.into_values().collect();
         while let Some(id) = commits.pop() {
             let Some(commit) = walk.read(id, id, "the commit", |store| store.commit(id)) else { continue };

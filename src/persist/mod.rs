@@ -5,6 +5,7 @@
 //! | [`Store`] | branches of commits, in memory or in a file |
 //! | [`Transaction`] | a change that is committed whole or not at all |
 //! | [`Snapshot`] | the modules of one commit |
+//! | [`InUse`] | a module or name that goes although others import it |
 //! | [`Commit`] | a snapshot, where it came from, who made it and why |
 //! | [`Heads`] | the moves of a branch's head, as they come |
 //! | [`Backend`] | what keeps a store; [`Memory`] and [`Sqlite`] are two |
@@ -15,6 +16,8 @@ mod backend;
 mod error;
 pub(crate) mod finder;
 pub(crate) mod follow;
+pub(crate) mod guard;
+pub(crate) mod imports;
 mod maintain;
 mod map;
 mod memory;
@@ -22,17 +25,21 @@ mod name;
 pub(crate) mod raise;
 mod record;
 mod settle;
+mod settings;
 mod snapshot;
 mod source;
 mod sqlite;
+pub(crate) mod state;
 mod store;
-mod transaction;
+pub(crate) mod transaction;
 pub(crate) mod update;
 mod watch;
 mod worktree;
 
 pub use backend::{Backend, Move, Outcome};
 pub use error::{Conflict, StoreError};
+pub use guard::{Guard, InUse, Policy};
+pub use imports::{Imports, Names};
 pub use maintain::{Problem, Verification};
 pub use memory::Memory;
 pub(crate) use name::parts as check_name;
@@ -41,7 +48,7 @@ pub use snapshot::{Change, Found, Snapshot};
 pub(crate) use source::check as check_source;
 pub use sqlite::Sqlite;
 pub use store::{Heads, MAIN, Store};
-pub use transaction::{Metadata, Savepoint, Transaction};
+pub use transaction::{Committed, Metadata, Savepoint, Transaction};
 pub use update::{UpdateEntry, UpdateKind, UpdateOptions, UpdateReport};
 pub use worktree::{
     Checkout, Contents, FileChange, FileState, Files, Imported, LeftOut, Merged, import_files, read_files, write_files,

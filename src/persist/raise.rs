@@ -1,12 +1,16 @@
 //! Errors of stores as Python exceptions.
 
+use std::collections::BTreeMap;
+
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyResult, VirtualMachine,
+    AsObject, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDictRef, PyTypeRef},
+    pyclass,
+    types::Representable,
 };
 
-use super::error::StoreError;
-use crate::import::project::hidden_module;
+use super::{error::StoreError, guard, imports::Names};
+use crate::{import::project::hidden_module, vm::native::payload};
 
 /// Puts the exception classes into the module `modspace`.
 pub(crate) fn publish(dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
@@ -19,6 +23,8 @@ pub(crate) fn publish(dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     let base = make("StoreError", vec![exceptions.exception_type.to_owned()])?;
     make("NoModuleError", vec![base.clone(), exceptions.lookup_error.to_owned()])?;
     make("ConflictError", vec![base.clone()])?;
+    make("InUseError", vec![base.clone()])?;
+    make("StoreWarning", vec![exceptions.user_warning.to_owned()])?;
     make("UpdateError", vec![base])?;
     // What code that takes too long cannot take for an error of its own.
     make("TimeLimit", vec![exceptions.base_exception_type.to_owned()])?;
@@ -36,6 +42,7 @@ pub(crate) fn class(name: &str, vm: &VirtualMachine) -> PyTypeRef {
 pub(crate) fn raise(error: &StoreError, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let name = match error {
         StoreError::Conflict(_) => "ConflictError",
+        StoreError::InUse(_) => "InUseError",
         StoreError::NoModule { .. } => "NoModuleError",
         _ => "StoreError",
     };
@@ -60,5 +67,57 @@ pub(crate) fn raise(error: &StoreError, vm: &VirtualMachine) -> PyBaseExceptionR
             let _ = exception.as_object().set_attr(name, value, vm);
         }
     }
+    if let StoreError::InUse(all) = error {
+        let all = all.iter().map(|one| InUse(one.clone()).into_ref(&vm.ctx).into()).collect();
+        // As above.
+        let _ = exception.as_object().set_attr("in_use", vm.ctx.new_list(all), vm);
+    }
     exception
+}
+
+/// A module or a name that goes although other modules import it.
+#[pyclass(module = "modspace", name = "InUse")]
+pub(crate) struct InUse(pub(crate) guard::InUse);
+payload!(InUse);
+
+impl Representable for InUse {
+    fn repr_str(zelf: &Py<Self>, _vm: &VirtualMachine) -> PyResult<String> {
+        Ok(format!("<InUse: {}>", zelf.0))
+    }
+}
+
+#[pyclass(with(Representable))]
+impl InUse {
+    /// The module that goes, or that loses the name.
+    #[pygetset]
+    fn module(zelf: &Py<Self>) -> String {
+        zelf.0.module.clone()
+    }
+
+    /// The name; None when the whole module goes.
+    #[pygetset]
+    fn name(zelf: &Py<Self>) -> Option<String> {
+        zelf.0.name.clone()
+    }
+
+    /// The modules that import it: a dict, with a list of the names that each takes.
+    #[pygetset]
+    fn importers(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+        name_lists(&zelf.0.importers, vm)
+    }
+
+    #[pymethod]
+    fn __str__(zelf: &Py<Self>) -> String {
+        zelf.0.to_string()
+    }
+}
+
+/// A dict from modules to lists of names.
+pub(crate) fn name_lists(all: &BTreeMap<String, Names>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+    let dict = vm.ctx.new_dict();
+    for (module, names) in all {
+        let names = names.iter().map(|name| vm.ctx.new_str(&**name).into()).collect();
+        dict.set_item(&**module, vm.ctx.new_list(names).into(), vm)?;
+    }
+    Ok(dict)
 }

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     backend::{Backend, Overlay},
     error::StoreError,
+    imports::{self, Imports, Names, import_name},
     map,
     name::{self, INIT},
     record::{self, Commit, Entry, Module, Record, RecordId},
+    state::State,
     transaction::{self, Metadata},
 };
 
@@ -163,6 +165,66 @@ impl Snapshot {
     /// What reading raised.
     pub fn metadata(&self, module: &Module) -> Result<Metadata, StoreError> {
         module.metadata.map_or_else(|| Ok(Metadata::new()), |id| transaction::read_metadata(&self.blob(id)?))
+    }
+
+    /// What a module, which is called `name` here, imports; nothing when its source cannot be compiled.
+    ///
+    /// # Errors
+    /// What reading raised.
+    pub fn imports_of(&self, name: &str, module: &Module) -> Result<Imports, StoreError> {
+        match module.imports {
+            Some(id) => Imports::from_bytes(&self.blob(id)?),
+            // Of the first format.
+            None => {
+                let scanned = imports::scan(name, &self.blob(module.source)?);
+                Ok(scanned.map(|(imports, _)| imports).unwrap_or_default())
+            }
+        }
+    }
+
+    /// What a module imports from modules that the snapshot has, as imports name them.
+    ///
+    /// # Errors
+    /// As [`Self::module`].
+    pub fn imports(&self, name: &str) -> Result<BTreeMap<String, Names>, StoreError> {
+        let module = self.module(name)?;
+        let is_package = matches!(self.find(name)?, Some(Found::Package(_)));
+        let full = if is_package && import_name(name) == name { join(name, INIT) } else { name.to_owned() };
+        let mut imports = BTreeMap::new();
+        for (module, names) in self.imports_of(&full, &module)?.iter() {
+            match self.find(module) {
+                Ok(Some(_)) => drop(imports.insert(module.to_owned(), names.clone())),
+                Ok(None) | Err(StoreError::Name { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(imports)
+    }
+
+    /// The modules that import `module`, with the names that they take from it.
+    ///
+    /// # Errors
+    /// What reading raised.
+    pub fn importers(&self, module: &str) -> Result<BTreeMap<String, Names>, StoreError> {
+        let module = import_name(module);
+        let mut importers = BTreeMap::new();
+        for (name, record) in self.modules()? {
+            let taken = self.imports_of(&name, &record)?.taken(module);
+            if import_name(&name) != module
+                && let Some(names) = taken
+            {
+                importers.insert(name, names);
+            }
+        }
+        Ok(importers)
+    }
+
+    /// The names of the values that are kept of a module.
+    ///
+    /// # Errors
+    /// What reading raised.
+    pub fn kept(&self, module: &Module) -> Result<Names, StoreError> {
+        module.state.map_or_else(|| Ok(Names::new()), |id| Ok(State::from_bytes(&self.blob(id)?)?.names()))
     }
 
     /// The bytes of a blob.

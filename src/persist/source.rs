@@ -1,5 +1,7 @@
 //! What can be a module's source: the bytes of a file that Python reads.
 
+use std::borrow::Cow;
+
 use super::error::StoreError;
 
 /// Checks that Python could read a source: no NUL, and characters of the encoding that it declares (PEP 263; UTF-8 when it
@@ -44,6 +46,15 @@ pub(crate) fn check_syntax(name: &str, source: &[u8]) -> Result<(), StoreError> 
             let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
             Err(StoreError::Source { name: name.to_owned(), reason: format!("line {line}: {}", error.error) })
         }
+    }
+}
+
+/// A source as text. In another encoding than UTF-8, each byte is a character (Latin-1): which names there are and what is
+/// imported can be told all the same where these are ASCII.
+pub(crate) fn text(source: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(source) {
+        Ok(text) => Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(_) => Cow::Owned(source.iter().copied().map(char::from).collect()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     memory::Memory,
     name,
     record::{Commit, RecordId},
+    settings,
     snapshot::{self, Snapshot},
     sqlite::{self, Sqlite},
     transaction::Transaction,
@@ -97,7 +98,9 @@ impl Store {
     /// # Errors
     /// What the backend raised.
     pub fn branches(&self) -> Result<BTreeMap<String, RecordId>, StoreError> {
-        self.backend.heads()
+        let mut heads = self.backend.heads()?;
+        heads.retain(|name, _| !settings::is_own(name));
+        Ok(heads)
     }
 
     /// The last commit of a branch; `None` when there is none.
@@ -166,14 +169,22 @@ impl Store {
     /// Undoes a commit by another one, at the head of the branch; returns it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when modules of it were changed by later commits, [`StoreError::NoCommit`], and what the
-    /// backend raised.
+    /// As [`Transaction::commit`]: [`StoreError::Conflict`] when modules of it were changed by later commits. And
+    /// [`StoreError::NoCommit`].
     pub fn undo(&self, branch: &str, commit: RecordId, author: &str) -> Result<Option<RecordId>, StoreError> {
+        self.undoing(branch, commit, author)?.commit()
+    }
+
+    /// Begins a transaction that undoes a commit.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCommit`], and what the backend raised.
+    pub fn undoing(&self, branch: &str, commit: RecordId, author: &str) -> Result<Transaction, StoreError> {
         let undone = self.commit(commit)?;
         let before = Snapshot::new(self.shared_backend(), undone.parents.first().copied())?;
         let changes = self.at(commit)?.changes(&before)?;
         let message = format!("undo {}: {}", commit.short(), undone.message);
-        Transaction::reverting(self.clone(), branch, commit, changes)?.message(message).author(author).commit()
+        Ok(Transaction::reverting(self.clone(), branch, commit, changes)?.message(message).author(author))
     }
 
     /// The moves of a branch's head from now on, or since it was at `known`.

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     backend::Outcome,
     error::{Conflict, StoreError},
+    guard::{self, Guard, InUse, Policy},
+    imports,
     name::{self, INIT},
     record::{self, Commit, Identity, Kind, Module, Record, RecordId},
     snapshot::{Change, Found, Snapshot},
     source,
+    state::{self, State},
     store::Store,
 };
 
@@ -35,6 +38,50 @@ pub struct Transaction {
     savepoints: Vec<Edits>,
     message: String,
     author: String,
+    guard: Option<Guard>,
+}
+
+/// What came of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The head of the branch: the new commit, or the head as it was when there was nothing to commit.
+    pub head: Option<RecordId>,
+    /// What went although other modules import it, where that is to be said ([`Policy::Warn`]).
+    pub in_use: Vec<InUse>,
+}
+
+/// Who decides about a change that takes away what others import.
+pub(crate) trait Judge {
+    /// Whether it is to be looked for at all.
+    fn looks(&mut self) -> Result<bool, StoreError>;
+
+    /// What is to be done about it; `None` to let go of the attempt, and try again when that is known.
+    fn decide(&mut self, in_use: &[InUse]) -> Result<Option<Policy>, StoreError>;
+}
+
+/// An attempt to commit.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Committed(Committed),
+    /// Somebody has to decide about this first; nothing has changed.
+    Undecided(Vec<InUse>),
+}
+
+/// A transaction's guard, or else the store's policy.
+struct ByPolicy<'transaction> {
+    store: Store,
+    guard: Option<&'transaction mut Guard>,
+}
+
+impl Judge for ByPolicy<'_> {
+    fn looks(&mut self) -> Result<bool, StoreError> {
+        Ok(self.guard.is_some() || self.store.removal()? != Policy::Allow)
+    }
+
+    fn decide(&mut self, in_use: &[InUse]) -> Result<Option<Policy>, StoreError> {
+        self.guard.as_mut().map_or_else(|| self.store.removal(), |guard| guard(in_use)).map(Some)
+    }
 }
 
 impl std::fmt::Debug for Transaction {
@@ -61,6 +108,7 @@ impl Transaction {
             savepoints: Vec::new(),
             message: String::new(),
             author: String::new(),
+            guard: None,
         })
     }
 
@@ -93,10 +141,23 @@ impl Transaction {
         self
     }
 
+    /// Who decides, in the place of the store's policy, when the transaction takes away what other modules import. What it
+    /// raises ends the commit.
+    pub fn guard(mut self, guard: impl FnMut(&[InUse]) -> Result<Policy, StoreError> + Send + 'static) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
     /// The store that it is to change.
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The branch that it is to change.
+    #[must_use]
+    pub fn branch(&self) -> &str {
+        &self.branch
     }
 
     /// The commit that the transaction began at; `None` on an empty branch.
@@ -139,7 +200,7 @@ impl Transaction {
         source::check(&name, source)?;
         let source = self.blob(source);
         let identity = module.identity.or_else(|| Some(Identity::new()));
-        self.edits.insert(name, Some(Module { source, identity, ..module }));
+        self.edits.insert(name, Some(Module { source, identity, imports: None, ..module }));
         Ok(())
     }
 
@@ -179,7 +240,8 @@ impl Transaction {
                 return Err(StoreError::Exists { name });
             }
             self.check_place(&parts)?;
-            self.edits.insert(name, Some(module));
+            // Relative ones mean other modules now.
+            self.edits.insert(name, Some(Module { imports: None, ..module }));
         }
         Ok(())
     }
@@ -202,20 +264,65 @@ impl Transaction {
         module.metadata.map_or_else(|| Ok(Metadata::new()), |id| read_metadata(&self.read(id)?))
     }
 
-    /// Notes something of a module, in the place of what was noted before.
+    /// Notes something of a module, in the place of what was noted before. Without `"persistent_state": "dict"`, values that
+    /// were kept of it are given up.
     ///
     /// # Errors
-    /// [`StoreError::NoModule`]; the transaction is unchanged then.
+    /// [`StoreError::NoModule`]; [`StoreError::Value`] for a `persistent_state` that is not known. The transaction is unchanged
+    /// then.
     pub fn set_metadata(&mut self, name: &str, metadata: &Metadata) -> Result<(), StoreError> {
         let (name, module) = self.existing(name)?;
+        state::check(&name, metadata)?;
+        let state = module.state.filter(|_| state::is_wanted(metadata));
         let metadata = if metadata.is_empty() {
             None
         } else {
             let json = serde_json::to_vec(metadata);
             Some(self.blob(&json.map_err(|error| StoreError::Encoding { reason: error.to_string() })?))
         };
-        self.edits.insert(name, Some(Module { metadata, ..module }));
+        self.edits.insert(name, Some(Module { metadata, state, ..module }));
         Ok(())
+    }
+
+    /// The source of a module that is to keep values, as the transaction sees it; `None` when there is none of this full name,
+    /// or its metadata does not ask for that.
+    pub(crate) fn keeps(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(module) = self.exact(name)? else { return Ok(None) };
+        let Some(metadata) = module.metadata else { return Ok(None) };
+        if !state::is_wanted(&read_metadata(&self.read(metadata)?)?) {
+            return Ok(None);
+        }
+        self.read(module.source).map(Some)
+    }
+
+    pub(crate) fn read_state(&self, id: RecordId) -> Result<State, StoreError> {
+        State::from_bytes(&self.read(id)?)
+    }
+
+    /// Lets a module keep these values; `None` for no values. They are of a space that sees the commit `at`, and in it the
+    /// module as `seen`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the transaction began with another version of the module.
+    pub(crate) fn keep(
+        &mut self,
+        name: &str,
+        seen: &Module,
+        at: Option<RecordId>,
+        state: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let Some(module) = self.exact(name)? else { return Ok(()) };
+        if exact(&self.base, name)?.as_ref() != Some(seen) {
+            return Err(self.conflict(&self.base, vec![name.to_owned()], at)?.into());
+        }
+        let state = state.map(|bytes| self.blob(bytes));
+        self.edits.insert(name.to_owned(), Some(Module { state, ..module }));
+        Ok(())
+    }
+
+    /// A module as the transaction changes it.
+    pub(crate) fn edited(&self, name: &str) -> Option<&Module> {
+        self.edits.get(name)?.as_ref()
     }
 
     /// The names of all modules, in order; the code of a package is called `pkg.__init__`.
@@ -257,21 +364,57 @@ impl Transaction {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a module was changed meanwhile that this transaction changes, too;
-    /// what the backend raised. The store is unchanged then.
+    /// [`StoreError::InUse`] when it takes away what others import, and its guard or the store's policy refuses that;
+    /// what the guard and the backend raised. The store is unchanged then.
     pub fn commit(self) -> Result<Option<RecordId>, StoreError> {
+        self.commit_and_tell().map(|committed| committed.head)
+    }
+
+    /// [`Self::commit`], which says, too, what went although other modules import it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_and_tell(mut self) -> Result<Committed, StoreError> {
+        let (store, mut guard) = (self.store.clone(), self.guard.take());
+        match self.attempt(&mut ByPolicy { store, guard: guard.as_mut() })? {
+            Attempt::Committed(committed) => Ok(committed),
+            // It decides at once.
+            Attempt::Undecided(in_use) => Err(StoreError::InUse(in_use)),
+        }
+    }
+
+    /// Commits, if `judge` lets it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub(crate) fn attempt(&mut self, judge: &mut dyn Judge) -> Result<Attempt, StoreError> {
         let time = record::now();
+        self.record_imports()?;
         loop {
             let head = self.store.backend().head(&self.branch)?;
             let target = self.rebased(head)?;
             let mut records = Vec::new();
             let modules = match target.edited(&self.edits, &mut records) {
                 Err(StoreError::ModuleAndPackage { name }) if head != self.base.commit() => {
-                    return Err(self.conflict(&target, vec![name])?.into());
+                    return Err(self.conflict(&target, vec![name], self.base.commit())?.into());
                 }
                 edited => edited?,
             };
             if modules == target.modules_id() {
-                return Ok(head);
+                return Ok(Attempt::Committed(Committed { head, in_use: Vec::new() }));
+            }
+            let mut in_use = Vec::new();
+            if self.takes_away(&target)? && judge.looks()? {
+                let all = self.blobs.values().chain(&records).cloned().collect();
+                in_use = guard::in_use(&target, &target.with(modules, all), self.changed())?;
+            }
+            if !in_use.is_empty() {
+                match judge.decide(&in_use)? {
+                    None => return Ok(Attempt::Undecided(in_use)),
+                    Some(Policy::Refuse) => return Err(StoreError::InUse(in_use)),
+                    Some(Policy::Allow) => in_use.clear(),
+                    Some(Policy::Warn) => {}
+                }
             }
             let commit = Commit {
                 modules,
@@ -283,14 +426,53 @@ impl Transaction {
             };
             let commit = Record::of(Kind::Commit, &commit)?;
             let id = commit.id;
-            let referred = self.edits.values().flatten().flat_map(|module| [Some(module.source), module.metadata]);
+            let parts = |module: &Module| [Some(module.source), module.metadata, module.imports, module.state];
+            let referred = self.edits.values().flatten().flat_map(parts);
             let blobs: BTreeSet<RecordId> = referred.flatten().collect();
             records.extend(blobs.iter().filter_map(|id| self.blobs.get(id)).cloned());
             records.push(commit);
             if let Outcome::Moved(_) = self.store.backend().move_head(&self.branch, head, Some(id), &records)? {
-                return Ok(Some(id));
+                return Ok(Attempt::Committed(Committed { head: Some(id), in_use }));
             }
         }
+    }
+
+    /// What the changes would take away although other modules import it, if they were committed where the transaction began.
+    ///
+    /// # Errors
+    /// As [`Self::preview`].
+    pub fn in_use(&self) -> Result<Vec<InUse>, StoreError> {
+        guard::in_use(&self.base, &self.preview()?, self.changed())
+    }
+
+    /// Whether a module of `target` gets another source, or goes.
+    fn takes_away(&self, target: &Snapshot) -> Result<bool, StoreError> {
+        if target.modules_id().is_none() {
+            return Ok(false);
+        }
+        for (name, module) in &self.edits {
+            let source = module.as_ref().map(|module| module.source);
+            if exact(target, name)?.is_some_and(|old| Some(old.source) != source) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Records what the modules import of which that is not known yet.
+    fn record_imports(&mut self) -> Result<(), StoreError> {
+        let unknown = self.edits.iter().filter_map(|(name, module)| {
+            module.as_ref().filter(|module| module.imports.is_none()).map(|module| (name.clone(), module.source))
+        });
+        let unknown: Vec<_> = unknown.collect();
+        for (name, source) in unknown {
+            let Some((imports, _)) = imports::scan(&name, &self.read(source)?) else { continue };
+            let imports = self.blob(&imports.to_bytes()?);
+            if let Some(Some(module)) = self.edits.get_mut(&name) {
+                module.imports = Some(imports);
+            }
+        }
+        Ok(())
     }
 
     /// The modules as they would be if the changes were committed where the transaction began. Nothing is stored.
@@ -317,14 +499,19 @@ impl Transaction {
                 modules.push(name.clone());
             }
         }
-        if modules.is_empty() { Ok(target) } else { Err(self.conflict(&target, modules)?.into()) }
+        if modules.is_empty() { Ok(target) } else { Err(self.conflict(&target, modules, self.base.commit())?.into()) }
     }
 
-    fn conflict(&self, target: &Snapshot, modules: Vec<String>) -> Result<Box<Conflict>, StoreError> {
+    fn conflict(
+        &self,
+        target: &Snapshot,
+        modules: Vec<String>,
+        base: Option<RecordId>,
+    ) -> Result<Box<Conflict>, StoreError> {
         let mut others = Vec::new();
         for entry in self.store.history(target.commit()) {
             let (id, commit) = entry?;
-            if Some(id) == self.base.commit() {
+            if Some(id) == base {
                 break;
             }
             let parent = Snapshot::new(self.store.shared_backend(), commit.parents.first().copied())?;
@@ -338,7 +525,6 @@ impl Transaction {
                 others.push((id, commit.author));
             }
         }
-        let base = self.base.commit();
         Ok(Box::new(Conflict { modules, branch: self.branch.clone(), base, author: self.author.clone(), others }))
     }
 

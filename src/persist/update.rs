@@ -21,11 +21,13 @@ use rustpython_vm::{
 
 use super::{
     error::StoreError,
-    finder::{Attachment, StoreFinder},
+    finder::{Attachment, is_from},
+    imports::import_name,
     raise::{class, raise},
-    record::RecordId,
+    record::{Module, RecordId},
     settle::SETTLE,
-    snapshot::Snapshot,
+    snapshot::{Found, Snapshot},
+    state,
 };
 use crate::{
     event::EventKind,
@@ -212,10 +214,11 @@ pub(crate) fn update(
         to: target.commit(),
         ..UpdateReport::default()
     };
-    if current.commit() == target.commit() && current.modules_id() == target.modules_id() {
+    let own = attachment.own();
+    if current.commit() == target.commit() && current.modules_id() == target.modules_id() && own.is_empty() {
         return Ok(report);
     }
-    let work = work(generation, attachment, &current, &target, vm)?;
+    let work = work(generation, attachment, (&current, &own), &target, vm)?;
     report.modules.clone_from(&work.updated);
     report.removed.clone_from(&work.removed);
     if work.updated.is_empty() && work.removed.is_empty() {
@@ -228,6 +231,8 @@ pub(crate) fn update(
     // Of all threads, before this one has its own.
     let live = generation.modules(vm)?;
     let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
+    let stays =
+        work.updated.iter().map(|name| stays(generation, &live, &target, name, vm)).collect::<PyResult<Vec<_>>>()?;
     let copied = new_modules(generation, &live, &names);
     let what = attachment.store.describe();
     lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
@@ -239,6 +244,11 @@ pub(crate) fn update(
                 let message = format!("the new source of {:?} puts something else into sys.modules", name.0);
                 return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
             }
+            // What is kept is there already, as the objects that the program has.
+            for (stays, new) in stays.iter().zip(&news) {
+                stays.as_ref().map_or(Ok(()), |stays| state::stay(generation, stays, new, vm))?;
+            }
+            drop(stays);
             let added = added(generation, &live, vm)?;
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
             let planner = Planner::new(generation, vm)?;
@@ -289,15 +299,25 @@ pub(crate) fn update(
 fn work(
     generation: &Arc<Generation>,
     attachment: &Arc<Attachment>,
-    current: &Snapshot,
+    (current, own): (&Snapshot, &BTreeMap<String, Module>),
     target: &Snapshot,
     vm: &VirtualMachine,
 ) -> PyResult<Work> {
     let changes = vm.allow_threads(|| current.changes(target)).map_err(|error| raise(&error, vm))?;
+    // What only says something else of a module changes nothing of it. Values that the space kept itself, it has.
     let mut changed: BTreeSet<String> = BTreeSet::new();
     for change in &changes {
-        let name = change.name.strip_suffix(".__init__").unwrap_or(&change.name);
-        changed.insert(name.to_owned());
+        let name = import_name(&change.name);
+        let seen = own.get(name).filter(|_| change.old.is_some()).or(change.old.as_ref());
+        if state::differs(seen, change.new.as_ref()) {
+            changed.insert(name.to_owned());
+        }
+    }
+    for (name, seen) in own {
+        let new = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.and_then(Found::module);
+        if state::differs(Some(seen), new.as_ref()) {
+            changed.insert(name.clone());
+        }
     }
     // A package goes with the last thing in it, and comes with the first.
     let above: BTreeSet<String> = changed.iter().flat_map(|name| packages(name)).collect();
@@ -324,18 +344,27 @@ fn work(
     Ok(Work { updated, removed })
 }
 
+/// The values of a loaded module that stay the objects that they are: they are what `target` keeps of it.
+fn stays(
+    generation: &Arc<Generation>,
+    live: &PyObjectRef,
+    target: &Snapshot,
+    name: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<state::Same>> {
+    let kept = || {
+        let state = target.find(name)?.and_then(Found::module).and_then(|module| module.state);
+        state.map(|state| target.blob(state)).transpose()
+    };
+    match vm.allow_threads(kept).map_err(|error: StoreError| raise(&error, vm))? {
+        Some(kept) => state::same(generation, &live.get_item(name, vm)?, &kept, vm),
+        None => Ok(None),
+    }
+}
+
 /// The packages that a module is in.
 fn packages(name: &str) -> impl Iterator<Item = String> {
     name.match_indices('.').map(|(end, _)| name[..end].to_owned())
-}
-
-/// Whether the attachment's finder loaded the module.
-fn is_from(attachment: &Arc<Attachment>, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<bool> {
-    let Some(spec) = vm.get_attribute_opt(module, "__spec__")? else { return Ok(false) };
-    let loader = vm.get_attribute_opt(&spec, "loader")?;
-    Ok(loader.is_some_and(|loader| {
-        loader.downcast_ref::<StoreFinder>().is_some_and(|finder| Arc::ptr_eq(&finder.0, attachment))
-    }))
 }
 
 /// Which modules the running thread imports for itself while it executes new sources: what no thread has loaded, but for

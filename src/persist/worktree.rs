@@ -11,7 +11,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::StoreError, name, record::RecordId, snapshot::Snapshot, source, store::Store};
+use super::{
+    error::StoreError,
+    name,
+    record::RecordId,
+    snapshot::Snapshot,
+    source,
+    store::Store,
+    transaction::{Committed, Transaction},
+};
 
 /// Where a checkout notes what it is of.
 const NOTES: &str = ".modspace";
@@ -116,7 +124,7 @@ pub struct Contents {
 #[non_exhaustive]
 pub struct Imported {
     /// The commit; `None` when nothing differed.
-    pub commit: Option<RecordId>,
+    pub committed: Option<Committed>,
     /// How many modules differed.
     pub changed: usize,
     /// Files that are no modules.
@@ -319,12 +327,47 @@ impl Checkout {
     /// [`StoreError::Conflict`] when the branch changed the same modules meanwhile: update first. [`StoreError::Source`] for
     /// files that Python cannot compile or that have marks of a conflict. Nothing is committed then.
     pub fn commit(&mut self, message: &str, author: &str) -> Result<Option<RecordId>, StoreError> {
-        let (changes, _) = self.status()?;
-        if changes.is_empty() {
+        Ok(self.commit_and_tell(message, author)?.and_then(|committed| committed.head))
+    }
+
+    /// [`Self::commit`], which says, too, what went although other modules import it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_and_tell(&mut self, message: &str, author: &str) -> Result<Option<Committed>, StoreError> {
+        let transaction = self.changes(&self.root, &[])?.message(message).author(author);
+        if transaction.changed().next().is_none() {
             return Ok(None);
         }
-        let mut transaction =
-            self.store.begin_at(&self.notes.branch, self.commit_id()?)?.message(message).author(author);
+        let committed = transaction.commit_and_tell()?;
+        // Others may have committed in between: what they changed comes with the next update.
+        if let Some(head) = committed.head {
+            let theirs = self.merge_into_files(head)?;
+            debug_assert!(theirs.conflicts.is_empty(), "the transaction would have met it");
+        }
+        Ok(Some(committed))
+    }
+
+    /// What differs in the files, as a transaction that began at the commit that was checked out. `only` names files, from
+    /// `folder`, or modules, when not all are meant.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] for one of `only` that does not differ; [`StoreError::Source`] as in [`Self::commit`].
+    pub fn changes(&self, folder: &Path, only: &[PathBuf]) -> Result<Transaction, StoreError> {
+        let (mut changes, _) = self.status()?;
+        if !only.is_empty() {
+            let folder = fs::canonicalize(folder).map_err(|error| failed(folder, &error))?;
+            let is_meant = |given: &PathBuf, change: &FileChange| {
+                given.as_os_str() == &*change.module || folder.join(given) == self.root.join(path_of(&change.module))
+            };
+            if let Some(path) = only.iter().find(|path| !changes.iter().any(|change| is_meant(path, change))) {
+                let reason =
+                    "no file of the checkout that differs from its commit; `modspace store status` lists those";
+                return Err(StoreError::File { path: path.clone(), reason: reason.to_owned() });
+            }
+            changes.retain(|change| only.iter().any(|path| is_meant(path, change)));
+        }
+        let mut transaction = self.store.begin_at(&self.notes.branch, self.commit_id()?)?;
         // What goes makes room for what comes: a module for a package of its name.
         for change in changes.iter().filter(|change| change.state == FileState::Deleted) {
             transaction.remove_module(&change.module)?;
@@ -342,13 +385,7 @@ impl Checkout {
                 transaction.new_module(&change.module, &bytes)?;
             }
         }
-        let commit = transaction.commit()?;
-        // Others may have committed in between: what they changed comes with the next update.
-        if let Some(commit) = commit {
-            let theirs = self.merge_into_files(commit)?;
-            debug_assert!(theirs.conflicts.is_empty(), "the transaction would have met it");
-        }
-        Ok(commit)
+        Ok(transaction)
     }
 
     /// Brings the branch's changes into the files.
@@ -452,6 +489,6 @@ pub fn import_files(
         }
     }
     let changed = transaction.changed().count();
-    let commit = if changed == 0 { None } else { transaction.commit()? };
-    Ok(Imported { commit, changed, left_out: others })
+    let committed = if changed == 0 { None } else { Some(transaction.commit_and_tell()?) };
+    Ok(Imported { committed, changed, left_out: others })
 }

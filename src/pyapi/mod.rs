@@ -1,5 +1,6 @@
 //! The Python module `modspace`.
 
+mod commit;
 mod info;
 mod module;
 mod module_space;

@@ -81,6 +81,11 @@ pub(crate) mod modspace {
         store::Store::make_static_type()
     }
 
+    #[pyattr(name = "InUse")]
+    fn in_use(_vm: &VirtualMachine) -> PyTypeRef {
+        crate::persist::raise::InUse::make_static_type()
+    }
+
     #[pyattr(name = "StoreModule")]
     fn store_module(_vm: &VirtualMachine) -> PyTypeRef {
         crate::persist::finder::StoreModule::make_static_type()

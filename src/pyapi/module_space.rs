@@ -471,6 +471,11 @@ impl ModuleSpace {
     }
 }
 
+/// The current generation of a space.
+pub(super) fn generation_of(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyResult<Arc<Generation>> {
+    space.generation(vm)
+}
+
 /// What attaches the space to stores; an error when nothing does.
 fn attachments(
     generation: &Arc<Generation>,
@@ -501,7 +506,7 @@ pub(super) fn plan(
     })
 }
 
-fn not_attached(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyBaseExceptionRef {
+pub(super) fn not_attached(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let name = space.node.get().map_or("", |node| &node.name);
     let message = format!("the space {name:?} is not attached to this store; call attach() first");
     vm.new_exception_msg(class("StoreError", vm), message.into())

@@ -14,13 +14,17 @@ use rustpython_vm::{
     types::Representable,
 };
 
-use super::module_space;
+use super::{
+    commit::{self, How},
+    module_space,
+};
 use crate::{
-    import::project::hidden_module,
+    import::{generation::SpaceId, project::hidden_module},
     persist::{
         self, MAIN, Metadata, RecordId, StoreError,
         finder::compile,
-        raise::{class, raise},
+        raise::{class, name_lists, raise},
+        state::Unkept,
     },
     vm::native::payload,
 };
@@ -160,6 +164,8 @@ pub(crate) struct StoredModule {
     name: String,
     source: PyObjectRef,
     metadata: PyObjectRef,
+    imports: PyDictRef,
+    kept: persist::Names,
 }
 payload!(StoredModule);
 
@@ -187,6 +193,18 @@ impl StoredModule {
     #[pygetset]
     fn metadata(zelf: &Py<Self>) -> PyObjectRef {
         zelf.metadata.clone()
+    }
+
+    /// The modules of the store that it imports: a dict, with a list of the names that it takes from each.
+    #[pygetset]
+    fn imports(zelf: &Py<Self>) -> PyDictRef {
+        zelf.imports.clone()
+    }
+
+    /// The names of the globals whose values are kept.
+    #[pygetset]
+    fn kept(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        texts(&zelf.kept, vm)
     }
 }
 
@@ -216,6 +234,10 @@ struct TransactionArgs {
     author: Option<PyStrRef>,
     #[pyarg(named, default)]
     branch: Option<PyStrRef>,
+    #[pyarg(named, default)]
+    space: Option<PyObjectRef>,
+    #[pyarg(named, default)]
+    guard: Option<PyObjectRef>,
 }
 
 #[derive(FromArgs)]
@@ -304,31 +326,38 @@ impl Store {
         }
     }
 
-    fn begin(&self, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<persist::Transaction> {
+    fn begin(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<(persist::Transaction, How)> {
         let text = |value: Option<PyStrRef>, what: &str| {
             value.map_or_else(|| Ok(String::new()), |value| string(&value, what, vm))
         };
         let (message, author) = (text(args.message, "message")?, text(args.author, "author")?);
         let branch = branch(args.branch);
-        Ok(blocking(vm, || self.0.begin(&branch))?.message(message).author(author))
+        let guard = match args.guard.filter(|guard| !vm.is_none(guard)) {
+            Some(guard) if !guard.is_callable() => {
+                let class = guard.class().name().to_string();
+                return Err(vm.new_type_error(format!("guard must be callable, not {class}")));
+            }
+            Some(guard) => Some(guard),
+            None => commit::guard_of(zelf.as_object(), vm)?,
+        };
+        let transaction = blocking(vm, || zelf.0.begin(&branch))?.message(message).author(author);
+        let space = commit::space(args.space, &zelf.0, &branch, vm)?;
+        Ok((transaction, How { space, guard }))
     }
 
     fn change(
-        &self,
+        zelf: &Py<Self>,
         args: TransactionArgs,
         vm: &VirtualMachine,
         change: impl FnOnce(&mut persist::Transaction) -> Result<(), StoreError>,
     ) -> PyResult {
-        let mut transaction = self.begin(args, vm)?;
-        let id = blocking(vm, || {
-            change(&mut transaction)?;
-            transaction.commit()
-        })?;
-        Ok(id_object(id, vm))
+        let (mut transaction, how) = Self::begin(zelf, args, vm)?;
+        blocking(vm, || change(&mut transaction))?;
+        Ok(id_object(commit::commit(&mut transaction, how, vm)?.head, vm))
     }
 }
 
-#[pyclass(with(Representable), flags(HAS_WEAKREF))]
+#[pyclass(with(Representable), flags(HAS_DICT, HAS_WEAKREF))]
 impl Store {
     /// Opens the store in this file, which is made when it is not there.
     #[pystaticmethod]
@@ -377,7 +406,29 @@ impl Store {
     fn undo(zelf: &Py<Self>, args: UndoArgs, vm: &VirtualMachine) -> PyResult {
         let (branch, commit) = (branch(args.branch), commit_id(&args.commit, vm)?);
         let author = args.author.map_or_else(|| Ok(String::new()), |author| string(&author, "author", vm))?;
-        Ok(id_object(blocking(vm, || zelf.0.undo(&branch, commit, &author))?, vm))
+        let mut transaction = blocking(vm, || zelf.0.undoing(&branch, commit, &author))?;
+        let how = How { guard: commit::guard_of(zelf.as_object(), vm)?, ..How::default() };
+        Ok(id_object(commit::commit(&mut transaction, how, vm)?.head, vm))
+    }
+
+    /// What becomes of changes that take away what other modules of the store import: "allow", "warn" or "refuse". It holds
+    /// for everybody who uses the store.
+    #[pygetset]
+    fn removal(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<&'static str> {
+        Ok(blocking(vm, || zelf.0.removal())?.as_str())
+    }
+
+    #[pygetset(setter)]
+    fn set_removal(zelf: &Py<Self>, policy: PyStrRef, vm: &VirtualMachine) -> PyResult<()> {
+        blocking(vm, || zelf.0.set("removal", &policy.to_string_lossy()))
+    }
+
+    /// The modules that import a module: a dict, with a list of the names that each takes from it.
+    #[pymethod]
+    fn importers(zelf: &Py<Self>, args: FindArgs, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+        let name = module_name(&args.name, vm)?;
+        let snapshot = zelf.snapshot(args.branch, args.at, vm)?;
+        name_lists(&blocking(vm, || snapshot.importers(&name))?, vm)
     }
 
     /// A module, with its source and metadata.
@@ -385,13 +436,16 @@ impl Store {
     fn find_module(zelf: &Py<Self>, args: FindArgs, vm: &VirtualMachine) -> PyResult<StoredModule> {
         let name = module_name(&args.name, vm)?;
         let snapshot = zelf.snapshot(args.branch, args.at, vm)?;
-        let (name, bytes, metadata) = blocking(vm, || {
+        let (name, bytes, metadata, imports, kept) = blocking(vm, || {
             let module = snapshot.module(&name)?;
             let is_code = matches!(snapshot.find(&name)?, Some(persist::Found::Package(_)));
+            let imports = snapshot.imports(&name)?;
             let name = if is_code && !name.ends_with(".__init__") { format!("{name}.__init__") } else { name };
-            Ok((name, snapshot.blob(module.source)?, snapshot.metadata(&module)?))
+            let (metadata, kept) = (snapshot.metadata(&module)?, snapshot.kept(&module)?);
+            Ok((name, snapshot.blob(module.source)?, metadata, imports, kept))
         })?;
-        Ok(StoredModule { name, source: text(bytes, vm)?, metadata: from_json(&metadata, vm)? })
+        let (source, metadata) = (text(bytes, vm)?, from_json(&metadata, vm)?);
+        Ok(StoredModule { name, source, metadata, imports: name_lists(&imports, vm)?, kept })
     }
 
     /// The names of all modules, in order; the code of a package is called `pkg.__init__`.
@@ -407,7 +461,7 @@ impl Store {
     fn new_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
         let name = module_name(&args.name, vm)?;
         let source = source(&name, &args.source, vm)?;
-        zelf.change(args.how, vm, |change| change.new_module(&name, &source))
+        Self::change(zelf, args.how, vm, |change| change.new_module(&name, &source))
     }
 
     /// Gives a module another source, in one transaction; returns the id of the commit.
@@ -415,21 +469,21 @@ impl Store {
     fn update_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
         let name = module_name(&args.name, vm)?;
         let source = source(&name, &args.source, vm)?;
-        zelf.change(args.how, vm, |change| change.update_module(&name, &source))
+        Self::change(zelf, args.how, vm, |change| change.update_module(&name, &source))
     }
 
     /// Takes a module away, or a package with everything in it, in one transaction; returns the id of the commit.
     #[pymethod]
     fn remove_module(zelf: &Py<Self>, args: RemoveArgs, vm: &VirtualMachine) -> PyResult {
         let name = module_name(&args.name, vm)?;
-        zelf.change(args.how, vm, |change| change.remove_module(&name))
+        Self::change(zelf, args.how, vm, |change| change.remove_module(&name))
     }
 
     /// Gives a module or a package another name, in one transaction; returns the id of the commit.
     #[pymethod]
     fn rename_module(zelf: &Py<Self>, args: RenameArgs, vm: &VirtualMachine) -> PyResult {
         let (old, new) = (module_name(&args.old, vm)?, module_name(&args.new, vm)?);
-        zelf.change(args.how, vm, |change| change.rename_module(&old, &new))
+        Self::change(zelf, args.how, vm, |change| change.rename_module(&old, &new))
     }
 
     /// What updates of modules, given as a dict from name to source, would do in a space that is attached to the store.
@@ -451,12 +505,23 @@ impl Store {
         })
     }
 
-    /// Begins a transaction. As a context manager it commits at the end, or aborts when an exception leaves it.
+    /// Begins a transaction. As a context manager it commits at the end, or aborts when an exception leaves it. Modules of
+    /// `space` (the caller's, if it is attached to the branch) keep values with it, if their metadata asks for that. `guard`
+    /// is called when it takes away what other modules import, with a list of `InUse`, and returns "allow", "warn", "refuse",
+    /// or None for what the store says.
     #[pymethod]
-    fn transaction(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<Transaction> {
-        let transaction = zelf.begin(args, vm)?;
-        Ok(Transaction { thread: thread::current().id(), state: Mutex::new(State::Open(Box::new(transaction))) })
+    fn transaction(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<PyRef<Transaction>> {
+        let (transaction, how) = Self::begin(zelf, args, vm)?;
+        let state = Mutex::new(State::Open(Box::new(transaction)));
+        let (thread, unkept) = (thread::current().id(), Mutex::default());
+        let transaction = Transaction { thread, space: how.space, state, unkept }.into_ref(&vm.ctx);
+        commit::set_guard(transaction.as_object(), how.guard, vm)?;
+        Ok(transaction)
     }
+}
+
+fn in_use_object(in_use: persist::InUse, vm: &VirtualMachine) -> PyObjectRef {
+    persist::raise::InUse(in_use).into_ref(&vm.ctx).into()
 }
 
 enum State {
@@ -469,7 +534,10 @@ enum State {
 #[pyclass(module = "modspace", name = "Transaction")]
 pub(crate) struct Transaction {
     thread: ThreadId,
+    /// The space whose modules keep values with it.
+    space: Option<SpaceId>,
     state: Mutex<State>,
+    unkept: Mutex<Vec<Unkept>>,
 }
 payload!(Transaction);
 
@@ -517,7 +585,7 @@ struct NewArgs {
     metadata: Option<PyDictRef>,
 }
 
-#[pyclass]
+#[pyclass(flags(HAS_DICT))]
 impl Transaction {
     /// Adds a module. Packages above it need not be there; `pkg.__init__` gives a package its code.
     #[pymethod(name = "new")]
@@ -618,14 +686,32 @@ impl Transaction {
     /// Makes the changes, all at once, and returns the id of the branch's head.
     #[pymethod]
     fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
-        let transaction = zelf.end("been committed", vm)?;
-        match vm.allow_threads(|| transaction.commit()) {
-            Ok(id) => Ok(id_object(id, vm)),
+        let mut transaction = zelf.end("been committed", vm)?;
+        let guard = commit::guard_of(zelf.as_object(), vm)?;
+        match commit::commit(&mut transaction, How { space: zelf.space, guard }, vm) {
+            Ok(done) => {
+                *zelf.unkept.lock() = done.unkept;
+                Ok(id_object(done.head, vm))
+            }
             Err(error) => {
                 *zelf.state.lock() = State::Ended("failed to commit");
-                Err(raise(&error, vm))
+                Err(error)
             }
         }
+    }
+
+    /// What modules could not keep with the commit: triples of module, name and reason.
+    #[pygetset]
+    fn unkept(zelf: &Py<Self>, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        let unkept = zelf.unkept.lock().clone();
+        unkept.iter().map(|one| vm.ctx.new_tuple(texts([&one.module, &one.name, &one.reason], vm)).into()).collect()
+    }
+
+    /// What the changes would take away although other modules import it, as they are so far: a list of `InUse`.
+    #[pygetset]
+    fn in_use(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        let in_use = zelf.with(vm, |change| change.in_use())?;
+        Ok(in_use.into_iter().map(|one| in_use_object(one, vm)).collect())
     }
 
     /// Ends the transaction without a change.

@@ -127,6 +127,99 @@ fn what_others_changed_elsewhere_comes_with_a_commit() {
 }
 
 #[test]
+fn a_plan_says_what_a_commit_would_do() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (at, one) = (folder.path(), folder.path().join("one"));
+    write(at.join("src/base.py"), "LIMIT = 1\nclass A: ...\ndef f(): return LIMIT\n");
+    write(at.join("src/user.py"), "print('on stderr')\nfrom base import f, LIMIT\n");
+    write(at.join("src/broken.py"), "import base\n1/0\n");
+    store(at, &["init", "app.store"]).succeeded();
+    store(at, &["--store", "app.store", "import", "src"]).succeeded();
+    store(at, &["--store", "app.store", "checkout", "one"]).succeeded();
+    store(&one, &["plan"]).succeeded().stdout_has("0 updated, 0 removed");
+    write(one.join("base.py"), "LIMIT = 2\nclass A: ...\ndef g(): return LIMIT\n");
+    write(one.join("new.py"), "");
+    let plan = store(&one, &["plan"]).succeeded().stderr_has("on stderr");
+    let lines: Vec<_> = plan.stdout.lines().collect();
+    assert!(lines[0].starts_with("from commit ") && lines[0].ends_with(" to the files: 1 updated, 0 removed"));
+    let rest = [
+        "  updated  base.LIMIT",
+        "  added    base.g",
+        "  deleted  base.f",
+        "  note     user: still has f, which base defines no more",
+        "  rebound  user.LIMIT: imported from base",
+        "  new      new",
+        "  in use   base.f goes and is imported by user",
+        "  not loaded, so not looked at: broken: ZeroDivisionError: division by zero",
+    ];
+    assert_eq!(lines[1..], rest);
+    // Nothing has happened.
+    store(&one, &["status"]).succeeded().stdout_has("modified  base");
+    assert_eq!(json(&one, &["log"]).as_array().expect("a list").len(), 1);
+    let plan = json(&one, &["plan", "--import", "base"]);
+    assert_eq!(plan["modules"], serde_json::json!(["base"]));
+    assert_eq!(plan["entries"].as_array().expect("a list").len(), 3);
+    assert_eq!(plan["in_use"][0]["importers"], serde_json::json!({ "user": ["f"] }));
+    // Of some of the files, named from where one is, or as modules.
+    for args in [["plan", "new.py"], ["plan", "new"]] {
+        store(&one, &args).succeeded().stdout_has("0 updated").stdout_has("new      new");
+    }
+    store(&one, &["plan", "user.py"]).failed_with(1).stderr_has("user.py").stderr_has("status");
+    write(one.join("base.py"), "class A: __slots__ = ()\n");
+    store(&one, &["plan"]).failed_with(1).stdout_has("refused  base.A: its __slots__ changed");
+    store(&one, &["plan", "--replace"]).succeeded().stdout_has("replaced base.A");
+    write(one.join("base.py"), "1/0\n");
+    store(&one, &["plan"]).failed_with(1).stderr_has("ZeroDivisionError").stderr_has("\"base\"");
+    write(one.join("base.py"), "def f(:\n");
+    store(&one, &["plan"]).failed_with(1).stderr_has("\"base\"").stderr_has("line 1");
+}
+
+#[test]
+fn a_plan_goes_to_any_commit() {
+    let folder = checkouts();
+    let at = folder.path();
+    let first = json(at, &["--store", "app.store", "log"])[0]["id"].as_str().expect("an id").to_owned();
+    write(at.join("one/top.py"), "x = 2\n");
+    fs::remove_file(at.join("one/pkg/mod.py")).expect("a file");
+    store(&at.join("one"), &["commit"]).succeeded();
+    let plan = store(at, &["--store", "app.store", "plan", "--at", &first[..8]]).succeeded();
+    plan.stdout_has("1 updated, 0 removed").stdout_has("updated  top.x").stdout_has("new      pkg.mod");
+    // The other checkout is at the first commit still.
+    let plan = json(&at.join("two"), &["plan", "--at", "main"]);
+    assert_eq!(plan["from"], Value::from(first));
+    assert_eq!(plan["removed"], serde_json::json!(["pkg", "pkg.mod"]));
+}
+
+#[test]
+fn what_is_in_use_is_said_or_refused() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (at, one) = (folder.path(), folder.path().join("one"));
+    write(at.join("src/base.py"), "f = 1\n");
+    write(at.join("src/user.py"), "from base import f\n");
+    store(at, &["init", "app.store"]).succeeded();
+    let options = ["--store", "app.store"];
+    store(at, &[&options[..], &["import", "src"]].concat()).succeeded();
+    store(at, &[&options[..], &["checkout", "one"]].concat()).succeeded();
+    store(at, &[&options[..], &["config"]].concat()).succeeded().stdout_is("removal = warn\n");
+    store(&one, &["config", "removal", "refuse"]).succeeded().stdout_is("removal = refuse\n");
+    assert_eq!(json(&one, &["config"]), serde_json::json!({ "removal": "refuse" }));
+    store(&one, &["config", "removal", "never"]).failed_with(1).stderr_has("allow or warn or refuse");
+    store(&one, &["config", "color"]).failed_with(1).stderr_has("removal");
+    fs::remove_file(one.join("base.py")).expect("a file");
+    store(&one, &["commit"]).failed_with(1).stderr_has("base goes and is imported by user (f)").stderr_has("removal");
+    store(&one, &["status"]).stdout_has("deleted   base");
+    store(&one, &["config", "removal", "warn"]).succeeded();
+    store(&one, &["commit"]).succeeded().stderr_has("warning: base goes and is imported by user (f)");
+    let user = json(&one, &["show", "user"]);
+    assert_eq!((&user["imports"], &user["metadata"]), (&serde_json::json!({}), &serde_json::json!({})));
+    store(&one, &["undo", "main"]).succeeded();
+    assert_eq!(json(&one, &["show", "base"])["importers"], serde_json::json!({ "user": ["f"] }));
+    store(at, &[&options[..], &["branches"]].concat()).succeeded().stdout_has("main");
+    assert_eq!(json(&one, &["gc"])["deleted"], 1, "the settings before");
+    store(&one, &["verify"]).succeeded().stdout_has("0 problems");
+}
+
+#[test]
 fn directories_are_imported_and_exported_whole() {
     let folder = checkouts();
     let at = folder.path();

@@ -3,5 +3,7 @@
 mod conformance;
 mod crash;
 mod files;
+mod format;
+mod guards;
 mod model;
 mod transactions;

@@ -117,7 +117,7 @@ fn a_newer_format_is_refused() -> Result<(), StoreError> {
     drop(filled(&path)?);
     Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 99)).expect("it works");
     let error = refused(&path);
-    assert!(error.contains("format 99") && error.contains("up to 1") && error.contains("newer"), "{error}");
+    assert!(error.contains("format 99") && error.contains("up to 2") && error.contains("newer"), "{error}");
     Ok(())
 }
 
