@@ -11,7 +11,7 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Two transactions changed the same modules.
+    /// Two transactions changed the same modules or objects.
     #[error(transparent)]
     Conflict(#[from] Box<Conflict>),
     /// What goes is imported by other modules, and is not to go then.
@@ -62,6 +62,46 @@ pub enum StoreError {
         name: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Not a key for an object.
+    #[error("{key:?} cannot be the key of an object: {reason}")]
+    Key {
+        /// What was given, cut after 80 characters.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such object.
+    #[error("the store has no object {key:?} in {snapshot}")]
+    NoObject {
+        /// The key asked for.
+        key: String,
+        /// Where it was looked for: a branch or a commit.
+        snapshot: String,
+    },
+    /// An object cannot be stored, or not be read.
+    #[error("the object {key:?} {what}")]
+    Object {
+        /// Its key.
+        key: String,
+        /// What cannot be done with it, and why.
+        what: String,
+    },
+    /// Modules that would go along with an object are others in the store that it is copied to.
+    #[error(
+        "the object {key:?} of {from} cannot be copied with its classes: in {to}, {} other sources; copy it without \
+         classes, or make the modules the same",
+        are(modules)
+    )]
+    Differ {
+        /// The object's key.
+        key: String,
+        /// The store that it comes from.
+        from: String,
+        /// The store that it was to go to.
+        to: String,
+        /// The modules, in order.
+        modules: Vec<String>,
     },
     /// Not the name of a branch.
     #[error("{name:?} is not a branch name; use letters, digits, and - . _ / between them")]
@@ -174,19 +214,28 @@ pub enum StoreError {
     },
 }
 
+/// The modules, as the subject of a sentence.
+fn are(modules: &[String]) -> String {
+    let names: Vec<_> = modules.iter().map(|name| format!("{name:?}")).collect();
+    let noun = if names.len() == 1 { "module" } else { "modules" };
+    format!("the {noun} {} {}", names.join(", "), if names.len() == 1 { "has" } else { "have" })
+}
+
 /// Two commits that cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
     /// The modules that both changed.
     pub modules: Vec<String>,
+    /// The keys of the objects that both changed.
+    pub objects: Vec<String>,
     /// The branch.
     pub branch: String,
     /// The commit that the transaction began at; `None` when the branch was empty.
     pub base: Option<RecordId>,
     /// Who wanted to commit.
     pub author: String,
-    /// The commits that changed the modules meanwhile, with their authors, the latest first.
+    /// The commits that changed these meanwhile, with their authors, the latest first.
     pub others: Vec<(RecordId, String)>,
 }
 
@@ -197,10 +246,12 @@ impl std::fmt::Display for Conflict {
         let named = |author: &str| if author.is_empty() { "somebody".to_owned() } else { author.to_owned() };
         let others = self.others.iter().map(|(id, author)| format!("{} by {}", id.short(), named(author)));
         let base = self.base.map_or_else(|| "the beginning".to_owned(), |id| id.short());
+        let objects = self.objects.iter().map(|key| format!("the object {key:?}"));
+        let changed: Vec<_> = self.modules.iter().cloned().chain(objects).collect();
         write!(
             formatter,
             "{} changed in {} since {base}, where this transaction of {} began; begin again from the new head of {:?}",
-            self.modules.join(", "),
+            changed.join(", "),
             others.collect::<Vec<_>>().join(" and "),
             named(&self.author),
             self.branch

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     error::StoreError,
     map,
+    objects::{self, Object},
     record::{Entry, RecordId},
     snapshot,
     store::Store,
@@ -18,7 +19,7 @@ pub struct Problem {
     pub record: RecordId,
     /// The newest commit that needs it.
     pub commit: RecordId,
-    /// What it is in that commit: a module, a package, or the commit itself.
+    /// What it is in that commit: a module, a package, an object, or the commit itself.
     pub what: String,
     /// What is wrong with it.
     pub reason: String,
@@ -100,6 +101,24 @@ impl Walk<'_, '_> {
             }
         }
     }
+
+    fn objects(&mut self, commit: RecordId, root: RecordId) {
+        let mut nodes = vec![root];
+        while let Some(node) = nodes.pop() {
+            let read = |store: &Store| map::node::<Object>(store.backend(), node);
+            let Some((children, entries)) = self.read(node, commit, "the table of objects", read) else { continue };
+            nodes.extend(children);
+            for (key, object) in entries {
+                let what = format!("the object {key:?}");
+                let pickle = object.pickle;
+                self.read(pickle, commit, &what, |store| objects::read_pickle(store.backend(), pickle));
+                if let Some(id) = object.references {
+                    let what = format!("what the object {key:?} refers to");
+                    self.read(id, commit, &what, |store| objects::read_references(store.backend(), id));
+                }
+            }
+        }
+    }
 }
 
 impl Store {
@@ -124,6 +143,9 @@ impl Store {
             commits.extend(&commit.parents);
             if let Some(modules) = commit.modules {
                 walk.package(id, "", modules);
+            }
+            if let Some(objects) = commit.objects {
+                walk.objects(id, objects);
             }
         }
         Ok(walk)

@@ -99,6 +99,15 @@ pub(crate) fn entries<V: Value>(reader: &dyn Backend, map: Option<RecordId>) -> 
     Ok(all)
 }
 
+/// How many names the map has.
+pub(crate) fn count<V: Value>(reader: &dyn Backend, map: Option<RecordId>) -> Result<u64, StoreError> {
+    let Some(id) = map else { return Ok(0) };
+    Ok(match read::<V>(reader, id)? {
+        Node::Leaf(entries) => entries.len() as u64,
+        Node::Branch(children) => children.iter().map(|child| child.names).sum(),
+    })
+}
+
 /// What is in one node: the nodes below it, or names.
 pub(crate) type Inside<V> = (Vec<RecordId>, Vec<(String, V)>);
 

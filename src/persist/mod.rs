@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`Store`] | branches of commits, in memory or in a file |
 //! | [`Transaction`] | a change that is committed whole or not at all |
-//! | [`Snapshot`] | the modules of one commit |
+//! | [`Snapshot`] | the modules and objects of one commit |
+//! | [`Object`] | a pickle under a key, and what it refers to |
 //! | [`InUse`] | a module or name that goes although others import it |
 //! | [`Commit`] | a snapshot, where it came from, who made it and why |
 //! | [`Heads`] | the moves of a branch's head, as they come |
@@ -13,6 +14,7 @@
 //! | [`Checkout`] | a directory with the modules of a branch as files |
 
 mod backend;
+mod copy;
 mod error;
 pub(crate) mod finder;
 pub(crate) mod follow;
@@ -22,10 +24,12 @@ mod maintain;
 mod map;
 mod memory;
 mod name;
+mod objects;
+mod pickle;
 pub(crate) mod raise;
 mod record;
-mod settle;
 mod settings;
+mod settle;
 mod snapshot;
 mod source;
 mod sqlite;
@@ -43,6 +47,9 @@ pub use imports::{Imports, Names};
 pub use maintain::{Problem, Verification};
 pub use memory::Memory;
 pub(crate) use name::parts as check_name;
+pub(crate) use objects::check_key;
+pub use objects::{Object, ObjectChange};
+pub use pickle::Reference;
 pub use record::{Commit, Identity, Module, Record, RecordId};
 pub use snapshot::{Change, Found, Snapshot};
 pub(crate) use source::check as check_source;

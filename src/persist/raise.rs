@@ -25,7 +25,8 @@ pub(crate) fn publish(dict: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
     make("ConflictError", vec![base.clone()])?;
     make("InUseError", vec![base.clone()])?;
     make("StoreWarning", vec![exceptions.user_warning.to_owned()])?;
-    make("UpdateError", vec![base])?;
+    make("UpdateError", vec![base.clone()])?;
+    make("ObjectError", vec![base])?;
     // What code that takes too long cannot take for an error of its own.
     make("TimeLimit", vec![exceptions.base_exception_type.to_owned()])?;
     Ok(())
@@ -44,9 +45,13 @@ pub(crate) fn raise(error: &StoreError, vm: &VirtualMachine) -> PyBaseExceptionR
         StoreError::Conflict(_) => "ConflictError",
         StoreError::InUse(_) => "InUseError",
         StoreError::NoModule { .. } => "NoModuleError",
+        StoreError::Object { .. } | StoreError::Differ { .. } => "ObjectError",
         _ => "StoreError",
     };
     let exception = vm.new_exception_msg(class(name, vm), error.to_string().into());
+    if let StoreError::Object { key, .. } | StoreError::Differ { key, .. } = error {
+        let _ = exception.as_object().set_attr("key", vm.ctx.new_str(&**key), vm);
+    }
     if let StoreError::Conflict(conflict) = error {
         let text = |text: &str| -> PyObjectRef { vm.ctx.new_str(text).into() };
         let others = conflict
@@ -55,9 +60,11 @@ pub(crate) fn raise(error: &StoreError, vm: &VirtualMachine) -> PyBaseExceptionR
             .map(|(id, author)| vm.ctx.new_tuple(vec![text(&id.to_string()), text(author)]).into());
         let others = vm.ctx.new_list(others.collect());
         let modules = vm.ctx.new_list(conflict.modules.iter().map(|name| text(name)).collect());
+        let objects = vm.ctx.new_list(conflict.objects.iter().map(|key| text(key)).collect());
         let base = conflict.base.map_or_else(|| vm.ctx.none(), |base| text(&base.to_string()));
         for (name, value) in [
             ("modules", modules.into()),
+            ("objects", objects.into()),
             ("base", base),
             ("branch", text(&conflict.branch)),
             ("author", text(&conflict.author)),

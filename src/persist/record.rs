@@ -3,7 +3,9 @@
 //! ```text
 //! Commit ── modules ──> map of a package ── "pkg" ──> map of a package ── "mod" ──> source
 //!   │                     (see `map`)                                       ├──> metadata
-//!   └─ parents                                                              └──> …
+//!   │                                                                       └──> …
+//!   ├─ objects ──> map of objects ── "key" ──> pickle, references
+//!   └─ parents
 //! ```
 //!
 //! A record is a byte that says what it is, and its fields in [postcard's] wire format, which is fixed; equal values have
@@ -85,6 +87,8 @@ pub(crate) enum Kind {
     /// A commit of the first format.
     FirstCommit = b'c',
     Commit = b'd',
+    /// What an object refers to.
+    References = b'r',
 }
 
 /// A record on its way into a store.
@@ -132,6 +136,7 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Blob => "a blob",
         Kind::Package => "a package",
         Kind::FirstCommit | Kind::Commit => "a commit",
+        Kind::References => "a list of references",
     }
 }
 

@@ -1,6 +1,9 @@
 //! The modules of one commit.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     backend::{Backend, Overlay},
@@ -8,7 +11,7 @@ use super::{
     imports::{self, Imports, Names, import_name},
     map,
     name::{self, INIT},
-    record::{self, Commit, Entry, Module, Record, RecordId},
+    record::{self, Commit, Entry, Identity, Module, Record, RecordId},
     state::State,
     transaction::{self, Metadata},
 };
@@ -53,6 +56,8 @@ pub struct Snapshot {
     id: Option<RecordId>,
     modules: Option<RecordId>,
     objects: Option<RecordId>,
+    /// The names of modules by identity, once somebody asked.
+    identities: Arc<OnceLock<HashMap<Identity, String>>>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -68,19 +73,20 @@ impl Snapshot {
             Some(id) => commit(&*backend, id).map(|commit| (commit.modules, commit.objects))?,
             None => (None, None),
         };
-        Ok(Self { backend, id, modules, objects })
+        Ok(Self { backend, id, modules, objects, identities: Arc::default() })
     }
 
-    /// The same store with other modules, of which some records are not in it.
-    pub(super) fn with(&self, modules: Option<RecordId>, records: Vec<Record>) -> Self {
+    /// The same store with other modules and objects, of which some records are not in it.
+    pub(super) fn with(&self, modules: Option<RecordId>, objects: Option<RecordId>, records: Vec<Record>) -> Self {
         let records = records.into_iter().map(|record| (record.id, record.bytes)).collect();
         let backend = Arc::new(Overlay { below: Arc::clone(&self.backend), records });
-        Self { backend, id: None, modules, objects: self.objects }
+        Self { backend, id: None, modules, objects, identities: Arc::default() }
     }
 
     /// The same store, without anything in it.
     pub(crate) fn emptied(&self) -> Self {
-        Self { backend: Arc::clone(&self.backend), id: None, modules: None, objects: None }
+        let backend = Arc::clone(&self.backend);
+        Self { backend, id: None, modules: None, objects: None, identities: Arc::default() }
     }
 
     /// The id that bytes have, or would have, as a blob.
@@ -106,7 +112,7 @@ impl Snapshot {
         self.id
     }
 
-    fn reader(&self) -> &dyn Backend {
+    pub(super) fn reader(&self) -> &dyn Backend {
         &*self.backend
     }
 
@@ -149,6 +155,36 @@ impl Snapshot {
     pub fn module(&self, name: &str) -> Result<Module, StoreError> {
         let found = self.find(name)?.and_then(Found::module);
         found.ok_or_else(|| StoreError::NoModule { name: name.to_owned(), snapshot: self.named() })
+    }
+
+    /// What the module with this identity is called: `pkg` for a package's code. `hint`, a name that it may have, is tried
+    /// first; otherwise all modules are looked through, once for this snapshot and its clones.
+    ///
+    /// # Errors
+    /// What reading raised. `None` when there is none.
+    pub fn name_of(&self, identity: Identity, hint: &str) -> Result<Option<String>, StoreError> {
+        if let Ok(Some(found)) = self.find(hint)
+            && found.module().is_some_and(|module| module.identity == Some(identity))
+        {
+            return Ok(Some(hint.to_owned()));
+        }
+        if let Some(names) = self.identities.get() {
+            return Ok(names.get(&identity).cloned());
+        }
+        let names = self.modules()?.into_iter().filter_map(|(name, module)| {
+            let name = name.strip_suffix(".__init__").unwrap_or(&name).to_owned();
+            Some((module.identity?, name))
+        });
+        let names = self.identities.get_or_init(|| names.collect());
+        Ok(names.get(&identity).cloned())
+    }
+
+    /// The same, with what `other` knows of the names of modules, if it has the same ones.
+    pub(crate) fn knowing(self, other: &Self) -> Self {
+        if self.modules != other.modules {
+            return self;
+        }
+        Self { identities: Arc::clone(&other.identities), ..self }
     }
 
     /// A module's source, as the bytes of a file.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use super::{
-    backend::{Backend, Move},
+    backend::{Backend, Move, Outcome},
     error::StoreError,
     memory::Memory,
     name,
@@ -169,7 +169,7 @@ impl Store {
     /// Undoes a commit by another one, at the head of the branch; returns it.
     ///
     /// # Errors
-    /// As [`Transaction::commit`]: [`StoreError::Conflict`] when modules of it were changed by later commits. And
+    /// As [`Transaction::commit`]: [`StoreError::Conflict`] when modules or objects of it were changed by later commits. And
     /// [`StoreError::NoCommit`].
     pub fn undo(&self, branch: &str, commit: RecordId, author: &str) -> Result<Option<RecordId>, StoreError> {
         self.undoing(branch, commit, author)?.commit()
@@ -182,9 +182,24 @@ impl Store {
     pub fn undoing(&self, branch: &str, commit: RecordId, author: &str) -> Result<Transaction, StoreError> {
         let undone = self.commit(commit)?;
         let before = Snapshot::new(self.shared_backend(), undone.parents.first().copied())?;
-        let changes = self.at(commit)?.changes(&before)?;
+        let after = self.at(commit)?;
+        let (changes, objects) = (after.changes(&before)?, after.object_changes(&before)?);
         let message = format!("undo {}: {}", commit.short(), undone.message);
-        Ok(Transaction::reverting(self.clone(), branch, commit, changes)?.message(message).author(author))
+        Ok(Transaction::reverting(self.clone(), branch, commit, changes, objects)?.message(message).author(author))
+    }
+
+    /// Takes back a commit that was made a moment ago: the head of the branch goes back to where it was before, if it is
+    /// still at that commit; otherwise the commit is undone by another one. Returns the head then.
+    ///
+    /// # Errors
+    /// As [`Store::undo`]; the commit stays then.
+    pub fn take_back(&self, branch: &str, commit: RecordId, author: &str) -> Result<Option<RecordId>, StoreError> {
+        name::check_branch(branch)?;
+        let before = self.commit(commit)?.parents.first().copied();
+        match self.backend.move_head(branch, Some(commit), before, &[])? {
+            Outcome::Moved(_) => Ok(before),
+            Outcome::Elsewhere(_) => self.undo(branch, commit, author),
+        }
     }
 
     /// The moves of a branch's head from now on, or since it was at `known`.

@@ -8,6 +8,7 @@ use super::{
     guard::{self, Guard, InUse, Policy},
     imports,
     name::{self, INIT},
+    objects::{self, ObjectChange},
     record::{self, Commit, Identity, Kind, Module, Record, RecordId},
     snapshot::{Change, Found, Snapshot},
     source,
@@ -18,24 +19,30 @@ use super::{
 /// What is known of a module besides its source: a JSON object.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
+/// So many commits may have been taken back one after the other, and who began at the last of them still hears exactly who
+/// changed what since.
+const TAKEN_BACK: usize = 16;
+
 /// What is to become of modules, by name; `None` removes one. That of a package's code ends in `.__init__`.
 type Edits = BTreeMap<String, Option<Module>>;
 
 /// A transaction on a branch of a store.
 ///
 /// It sees the branch as it was when the transaction began, and its own changes. Committing is optimistic: when the head
-/// has moved meanwhile, the changes are made to the new head, if none of them is to a module that changed there, too.
+/// has moved meanwhile, the changes are made to the new head, if none of them is to a module or object that changed there,
+/// too.
 /// Dropped, it changes nothing.
 #[must_use = "a transaction that is not committed changes nothing"]
 pub struct Transaction {
     store: Store,
     branch: String,
-    base: Snapshot,
-    edits: Edits,
+    pub(super) base: Snapshot,
+    pub(super) edits: Edits,
+    pub(super) objects: objects::Edits,
     /// The blobs that the edits refer to.
     blobs: HashMap<RecordId, Record>,
     /// What the edits were at each savepoint.
-    savepoints: Vec<Edits>,
+    savepoints: Vec<(Edits, objects::Edits)>,
     message: String,
     author: String,
     guard: Option<Guard>,
@@ -47,6 +54,8 @@ pub struct Transaction {
 pub struct Committed {
     /// The head of the branch: the new commit, or the head as it was when there was nothing to commit.
     pub head: Option<RecordId>,
+    /// Whether there is a new commit.
+    pub is_new: bool,
     /// What went although other modules import it, where that is to be said ([`Policy::Warn`]).
     pub in_use: Vec<InUse>,
 }
@@ -104,6 +113,7 @@ impl Transaction {
             branch: branch.to_owned(),
             base,
             edits: Edits::new(),
+            objects: objects::Edits::new(),
             blobs: HashMap::new(),
             savepoints: Vec::new(),
             message: String::new(),
@@ -118,10 +128,12 @@ impl Transaction {
         branch: &str,
         commit: RecordId,
         changes: Vec<Change>,
+        objects: Vec<ObjectChange>,
     ) -> Result<Self, StoreError> {
         let base = store.at(commit)?;
         let edits = changes.into_iter().map(|change| (change.name, change.new)).collect();
-        Ok(Self { base, edits, ..Self::begin(store, branch)? })
+        let objects = objects.into_iter().map(|change| (change.key, change.new)).collect();
+        Ok(Self { base, edits, objects, ..Self::begin(store, branch)? })
     }
 
     /// The same over another commit.
@@ -146,6 +158,22 @@ impl Transaction {
     pub fn guard(mut self, guard: impl FnMut(&[InUse]) -> Result<Policy, StoreError> + Send + 'static) -> Self {
         self.guard = Some(Box::new(guard));
         self
+    }
+
+    /// What the commit is to say of itself, and who makes it, as far as that is given.
+    pub fn describe(&mut self, message: Option<String>, author: Option<String>) {
+        if let Some(message) = message {
+            self.message = message;
+        }
+        if let Some(author) = author {
+            self.author = author;
+        }
+    }
+
+    /// Who makes the change.
+    #[must_use]
+    pub fn author_name(&self) -> &str {
+        &self.author
     }
 
     /// The store that it is to change.
@@ -313,7 +341,7 @@ impl Transaction {
     ) -> Result<(), StoreError> {
         let Some(module) = self.exact(name)? else { return Ok(()) };
         if exact(&self.base, name)?.as_ref() != Some(seen) {
-            return Err(self.conflict(&self.base, vec![name.to_owned()], at)?.into());
+            return Err(self.conflict(&self.base, vec![name.to_owned()], Vec::new(), at)?.into());
         }
         let state = state.map(|bytes| self.blob(bytes));
         self.edits.insert(name.to_owned(), Some(Module { state, ..module }));
@@ -342,7 +370,7 @@ impl Transaction {
 
     /// A moment to which [`Self::rollback`] can go back.
     pub fn savepoint(&mut self) -> Savepoint {
-        self.savepoints.push(self.edits.clone());
+        self.savepoints.push((self.edits.clone(), self.objects.clone()));
         Savepoint(self.savepoints.len() - 1)
     }
 
@@ -351,7 +379,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError::Savepoint`] when it is gone.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<(), StoreError> {
-        self.edits = self.savepoints.get(savepoint.0).ok_or(StoreError::Savepoint)?.clone();
+        (self.edits, self.objects) = self.savepoints.get(savepoint.0).ok_or(StoreError::Savepoint)?.clone();
         self.savepoints.truncate(savepoint.0 + 1);
         Ok(())
     }
@@ -363,7 +391,7 @@ impl Transaction {
     /// commit, and returns the head as it is: `None` on an empty branch.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a module was changed meanwhile that this transaction changes, too;
+    /// [`StoreError::Conflict`] when a module or object was changed meanwhile that this transaction changes, too;
     /// [`StoreError::InUse`] when it takes away what others import, and its guard or the store's policy refuses that;
     /// what the guard and the backend raised. The store is unchanged then.
     pub fn commit(self) -> Result<Option<RecordId>, StoreError> {
@@ -396,17 +424,18 @@ impl Transaction {
             let mut records = Vec::new();
             let modules = match target.edited(&self.edits, &mut records) {
                 Err(StoreError::ModuleAndPackage { name }) if head != self.base.commit() => {
-                    return Err(self.conflict(&target, vec![name], self.base.commit())?.into());
+                    return Err(self.conflict(&target, vec![name], Vec::new(), self.base.commit())?.into());
                 }
                 edited => edited?,
             };
-            if modules == target.modules_id() {
-                return Ok(Attempt::Committed(Committed { head, in_use: Vec::new() }));
+            let objects = target.edited_objects(&self.objects, &mut records)?;
+            if modules == target.modules_id() && objects == target.objects_id() {
+                return Ok(Attempt::Committed(Committed { head, is_new: false, in_use: Vec::new() }));
             }
             let mut in_use = Vec::new();
             if self.takes_away(&target)? && judge.looks()? {
                 let all = self.blobs.values().chain(&records).cloned().collect();
-                in_use = guard::in_use(&target, &target.with(modules, all), self.changed())?;
+                in_use = guard::in_use(&target, &target.with(modules, objects, all), self.changed())?;
             }
             if !in_use.is_empty() {
                 match judge.decide(&in_use)? {
@@ -418,7 +447,7 @@ impl Transaction {
             }
             let commit = Commit {
                 modules,
-                objects: target.objects_id(),
+                objects,
                 parents: head.into_iter().collect(),
                 author: self.author.clone(),
                 time,
@@ -427,12 +456,13 @@ impl Transaction {
             let commit = Record::of(Kind::Commit, &commit)?;
             let id = commit.id;
             let parts = |module: &Module| [Some(module.source), module.metadata, module.imports, module.state];
-            let referred = self.edits.values().flatten().flat_map(parts);
-            let blobs: BTreeSet<RecordId> = referred.flatten().collect();
+            let referred = self.edits.values().flatten().flat_map(parts).flatten();
+            let blobs: BTreeSet<RecordId> =
+                referred.chain(self.objects.values().flatten().flat_map(objects::records)).collect();
             records.extend(blobs.iter().filter_map(|id| self.blobs.get(id)).cloned());
             records.push(commit);
             if let Outcome::Moved(_) = self.store.backend().move_head(&self.branch, head, Some(id), &records)? {
-                return Ok(Attempt::Committed(Committed { head: Some(id), in_use }));
+                return Ok(Attempt::Committed(Committed { head: Some(id), is_new: true, in_use }));
             }
         }
     }
@@ -475,15 +505,16 @@ impl Transaction {
         Ok(())
     }
 
-    /// The modules as they would be if the changes were committed where the transaction began. Nothing is stored.
+    /// The modules and objects as they would be if the changes were committed where the transaction began. Nothing is stored.
     ///
     /// # Errors
     /// [`StoreError::ModuleAndPackage`], and what reading raised.
     pub fn preview(&self) -> Result<Snapshot, StoreError> {
         let mut records = Vec::new();
         let modules = self.base.edited(&self.edits, &mut records)?;
+        let objects = self.base.edited_objects(&self.objects, &mut records)?;
         records.extend(self.blobs.values().cloned());
-        Ok(self.base.with(modules, records))
+        Ok(self.base.with(modules, objects, records))
     }
 
     /// The snapshot at `head`, to which the changes can be made as well as to that where the transaction began.
@@ -499,43 +530,74 @@ impl Transaction {
                 modules.push(name.clone());
             }
         }
-        if modules.is_empty() { Ok(target) } else { Err(self.conflict(&target, modules, self.base.commit())?.into()) }
+        let objects = self.objects_in_conflict(&target)?;
+        if modules.is_empty() && objects.is_empty() {
+            return Ok(target);
+        }
+        Err(self.conflict(&target, modules, objects, self.base.commit())?.into())
     }
 
     fn conflict(
         &self,
         target: &Snapshot,
         modules: Vec<String>,
+        objects: Vec<String>,
         base: Option<RecordId>,
     ) -> Result<Box<Conflict>, StoreError> {
         let mut others = Vec::new();
+        // The base may have been taken back, and others with it.
+        let before = self.store.history(base).take(TAKEN_BACK).map(|entry| entry.map(|(id, _)| id));
+        let before: BTreeSet<RecordId> = before.collect::<Result<_, _>>()?;
         for entry in self.store.history(target.commit()) {
             let (id, commit) = entry?;
-            if Some(id) == base {
+            if before.contains(&id) {
                 break;
             }
             let parent = Snapshot::new(self.store.shared_backend(), commit.parents.first().copied())?;
-            let changes = parent.changes(&Snapshot::new(self.store.shared_backend(), Some(id))?)?;
+            let child = Snapshot::new(self.store.shared_backend(), Some(id))?;
+            let changes = parent.changes(&child)?;
+            let object_changes = if objects.is_empty() { Vec::new() } else { parent.object_changes(&child)? };
             let is_meant = |name: &str| {
                 modules.iter().any(|module| {
                     module == name || name.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.'))
                 })
             };
-            if changes.iter().any(|change| is_meant(&change.name)) {
+            if changes.iter().any(|change| is_meant(&change.name))
+                || object_changes.iter().any(|change| objects.contains(&change.key))
+            {
                 others.push((id, commit.author));
             }
         }
-        Ok(Box::new(Conflict { modules, branch: self.branch.clone(), base, author: self.author.clone(), others }))
+        let (branch, author) = (self.branch.clone(), self.author.clone());
+        Ok(Box::new(Conflict { modules, objects, branch, base, author, others }))
     }
 
-    fn blob(&mut self, bytes: &[u8]) -> RecordId {
+    /// Adds a module as it is in another snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError::ModuleAndPackage`], and what reading raised.
+    pub(super) fn adopt(&mut self, name: &str, module: Module, from: &Snapshot) -> Result<(), StoreError> {
+        self.check_place(&name::parts(name)?)?;
+        for id in [Some(module.source), module.metadata, module.imports, module.state].into_iter().flatten() {
+            self.blobs.insert(id, from.record(id)?);
+        }
+        self.edits.insert(name.to_owned(), Some(module));
+        Ok(())
+    }
+
+    /// Keeps a record that an edit refers to.
+    pub(super) fn keep_record(&mut self, record: Option<Record>) {
+        self.blobs.extend(record.map(|record| (record.id, record)));
+    }
+
+    pub(super) fn blob(&mut self, bytes: &[u8]) -> RecordId {
         let record = Record::blob(bytes);
         let id = record.id;
         self.blobs.insert(id, record);
         id
     }
 
-    fn read(&self, id: RecordId) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn read(&self, id: RecordId) -> Result<Vec<u8>, StoreError> {
         match self.blobs.get(&id) {
             Some(record) => record::read_blob(id, &record.bytes).map(<[u8]>::to_vec),
             None => self.base.blob(id),
@@ -543,7 +605,7 @@ impl Transaction {
     }
 
     /// The module of exactly this name, as the transaction sees it.
-    fn exact(&self, name: &str) -> Result<Option<Module>, StoreError> {
+    pub(super) fn exact(&self, name: &str) -> Result<Option<Module>, StoreError> {
         match self.edits.get(name) {
             Some(module) => Ok(module.clone()),
             None => exact(&self.base, name),

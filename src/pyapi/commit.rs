@@ -14,7 +14,7 @@ use crate::{
         level,
     },
     persist::{
-        self, Policy, RecordId, StoreError,
+        self, Committed, Policy, StoreError,
         finder::{self, Attachment},
         guard::{self, InUse},
         imports::import_name,
@@ -74,7 +74,7 @@ fn attachment(
 
 /// What came of it.
 pub(super) struct Done {
-    pub(super) head: Option<RecordId>,
+    pub(super) committed: Committed,
     pub(super) unkept: Vec<Unkept>,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn commit(transaction: &mut persist::Transaction, how: How, vm: &Virt
                 if let Some(attachment) = &attached {
                     note(attachment, transaction, &kept, vm)?;
                 }
-                return Ok(Done { head: committed.head, unkept });
+                return Ok(Done { committed, unkept });
             }
         }
     }

@@ -4,6 +4,7 @@ mod commit;
 mod info;
 mod module;
 mod module_space;
+mod objects;
 mod report;
 mod space_of;
 mod store;

@@ -16,7 +16,7 @@ use rustpython_vm::{
 
 use super::{
     commit::{self, How},
-    module_space,
+    module_space, objects,
 };
 use crate::{
     import::{generation::SpaceId, project::hidden_module},
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Runs a blocking call of a store outside the interpreter.
-fn blocking<T>(vm: &VirtualMachine, call: impl FnOnce() -> Result<T, StoreError>) -> PyResult<T> {
+pub(super) fn blocking<T>(vm: &VirtualMachine, call: impl FnOnce() -> Result<T, StoreError>) -> PyResult<T> {
     vm.allow_threads(call).map_err(|error| raise(&error, vm))
 }
 
@@ -41,7 +41,7 @@ fn module_name(value: &PyStrRef, vm: &VirtualMachine) -> PyResult<String> {
     Ok(name)
 }
 
-fn string(value: &PyStrRef, what: &str, vm: &VirtualMachine) -> PyResult<String> {
+pub(super) fn string(value: &PyStrRef, what: &str, vm: &VirtualMachine) -> PyResult<String> {
     value
         .to_str()
         .map(str::to_owned)
@@ -57,7 +57,7 @@ fn texts<'text>(texts: impl IntoIterator<Item = &'text String>, vm: &VirtualMach
     texts.into_iter().map(|text| vm.ctx.new_str(&**text).into()).collect()
 }
 
-fn id_object(id: Option<RecordId>, vm: &VirtualMachine) -> PyObjectRef {
+pub(super) fn id_object(id: Option<RecordId>, vm: &VirtualMachine) -> PyObjectRef {
     id.map_or_else(|| vm.ctx.none(), |id| vm.ctx.new_str(id.to_string()).into())
 }
 
@@ -214,7 +214,7 @@ struct BranchArgs {
     branch: Option<PyStrRef>,
 }
 
-fn branch(given: Option<PyStrRef>) -> String {
+pub(super) fn branch(given: Option<PyStrRef>) -> String {
     given.map_or_else(|| MAIN.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -238,6 +238,14 @@ struct TransactionArgs {
     space: Option<PyObjectRef>,
     #[pyarg(named, default)]
     guard: Option<PyObjectRef>,
+}
+
+#[derive(FromArgs)]
+struct BeginArgs {
+    #[pyarg(named, default)]
+    manager: Option<PyObjectRef>,
+    #[pyarg(flatten)]
+    how: TransactionArgs,
 }
 
 #[derive(FromArgs)]
@@ -353,7 +361,7 @@ impl Store {
     ) -> PyResult {
         let (mut transaction, how) = Self::begin(zelf, args, vm)?;
         blocking(vm, || change(&mut transaction))?;
-        Ok(id_object(commit::commit(&mut transaction, how, vm)?.head, vm))
+        Ok(id_object(commit::commit(&mut transaction, how, vm)?.committed.head, vm))
     }
 }
 
@@ -408,7 +416,7 @@ impl Store {
         let author = args.author.map_or_else(|| Ok(String::new()), |author| string(&author, "author", vm))?;
         let mut transaction = blocking(vm, || zelf.0.undoing(&branch, commit, &author))?;
         let how = How { guard: commit::guard_of(zelf.as_object(), vm)?, ..How::default() };
-        Ok(id_object(commit::commit(&mut transaction, how, vm)?.head, vm))
+        Ok(id_object(commit::commit(&mut transaction, how, vm)?.committed.head, vm))
     }
 
     /// What becomes of changes that take away what other modules of the store import: "allow", "warn" or "refuse". It holds
@@ -508,15 +516,29 @@ impl Store {
     /// Begins a transaction. As a context manager it commits at the end, or aborts when an exception leaves it. Modules of
     /// `space` (the caller's, if it is attached to the branch) keep values with it, if their metadata asks for that. `guard`
     /// is called when it takes away what other modules import, with a list of `InUse`, and returns "allow", "warn", "refuse",
-    /// or None for what the store says.
+    /// or None for what the store says. With `manager`, a transaction manager of PyPI's `transaction`, it is part of that
+    /// one's current transaction, and ends with it.
     #[pymethod]
-    fn transaction(zelf: &Py<Self>, args: TransactionArgs, vm: &VirtualMachine) -> PyResult<PyRef<Transaction>> {
-        let (transaction, how) = Self::begin(zelf, args, vm)?;
+    fn transaction(zelf: &Py<Self>, args: BeginArgs, vm: &VirtualMachine) -> PyResult<PyRef<Transaction>> {
+        let manager = args.manager.filter(|manager| !vm.is_none(manager));
+        let (message, author) = (args.how.message.clone(), args.how.author.clone());
+        let (transaction, how) = Self::begin(zelf, args.how, vm)?;
+        let (is_joined, space) = (manager.is_some(), how.space);
         let state = Mutex::new(State::Open(Box::new(transaction)));
         let (thread, unkept) = (thread::current().id(), Mutex::default());
-        let transaction = Transaction { thread, space: how.space, state, unkept }.into_ref(&vm.ctx);
+        let transaction = Transaction { thread, space, is_joined, state, unkept }.into_ref(&vm.ctx);
         commit::set_guard(transaction.as_object(), how.guard, vm)?;
+        if let Some(manager) = manager {
+            objects::join(&transaction, manager, message, author, vm)?;
+        }
         Ok(transaction)
+    }
+
+    /// The objects of a branch, by key; with `at`, those of a commit. With `manager`, as each transaction of a transaction
+    /// manager of PyPI's `transaction` sees them.
+    #[pymethod]
+    fn root(zelf: PyRef<Self>, args: objects::RootArgs, vm: &VirtualMachine) -> PyResult {
+        objects::root(&zelf, args, vm)
     }
 }
 
@@ -536,6 +558,8 @@ pub(crate) struct Transaction {
     thread: ThreadId,
     /// The space whose modules keep values with it.
     space: Option<SpaceId>,
+    /// Whether it ends with a transaction of PyPI's `transaction`.
+    is_joined: bool,
     state: Mutex<State>,
     unkept: Mutex<Vec<Unkept>>,
 }
@@ -550,7 +574,7 @@ impl Transaction {
         Err(vm.new_exception_msg(class("StoreError", vm), message.into()))
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         vm: &VirtualMachine,
         body: impl FnOnce(&mut persist::Transaction) -> Result<T, StoreError>,
@@ -573,6 +597,45 @@ impl Transaction {
             }
         }
     }
+
+    fn check_own(&self, verb: &str, vm: &VirtualMachine) -> PyResult<()> {
+        if !self.is_joined {
+            return Ok(());
+        }
+        let message = format!("this transaction belongs to a transaction manager; {verb} that one's transaction");
+        Err(vm.new_exception_msg(class("StoreError", vm), message.into()))
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&*self.state.lock(), State::Open(_))
+    }
+
+    /// Makes the changes.
+    pub(super) fn finish(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<persist::Committed> {
+        let mut transaction = zelf.end("been committed", vm)?;
+        objects::forget_objects(zelf, vm)?;
+        let guard = commit::guard_of(zelf.as_object(), vm)?;
+        match commit::commit(&mut transaction, How { space: zelf.space, guard }, vm) {
+            Ok(done) => {
+                *zelf.unkept.lock() = done.unkept;
+                Ok(done.committed)
+            }
+            Err(error) => {
+                *zelf.state.lock() = State::Ended("failed to commit");
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the transaction without a change, if it has not ended.
+    pub(super) fn abandon(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.check_thread(vm)?;
+        if zelf.is_open() {
+            zelf.end("been aborted", vm)?.abort();
+            objects::forget_objects(zelf, vm)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(FromArgs)]
@@ -585,7 +648,7 @@ struct NewArgs {
     metadata: Option<PyDictRef>,
 }
 
-#[pyclass(flags(HAS_DICT))]
+#[pyclass(flags(HAS_DICT, HAS_WEAKREF))]
 impl Transaction {
     /// Adds a module. Packages above it need not be there; `pkg.__init__` gives a package its code.
     #[pymethod(name = "new")]
@@ -653,6 +716,12 @@ impl Transaction {
         Ok(texts(&zelf.with(vm, |change| change.modules())?, vm))
     }
 
+    /// The objects as the transaction sees them; what is done to them is part of it.
+    #[pymethod]
+    fn root(zelf: PyRef<Self>, args: objects::ClassArgs, vm: &VirtualMachine) -> PyResult {
+        objects::transaction_root(&zelf, args, vm)
+    }
+
     /// What the changes would do in a space that is attached to the store, if they were committed; see `Store.plan`.
     #[pymethod]
     fn plan(zelf: &Py<Self>, space: PyObjectRef, vm: &VirtualMachine) -> PyResult<UpdateReport> {
@@ -669,6 +738,7 @@ impl Transaction {
     /// A moment to which `rollback` can go back.
     #[pymethod]
     fn savepoint(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Savepoint>> {
+        objects::write_objects(zelf, vm)?;
         let savepoint = zelf.with(vm, |change| Ok(change.savepoint()))?;
         Ok(Savepoint { savepoint, transaction: std::ptr::from_ref(zelf).addr() }.into_ref(&vm.ctx))
     }
@@ -680,24 +750,16 @@ impl Transaction {
             let message = "this savepoint is of another transaction";
             return Err(vm.new_exception_msg(class("StoreError", vm), message.into()));
         }
-        zelf.with(vm, |change| change.rollback(savepoint.savepoint))
+        zelf.with(vm, |change| change.rollback(savepoint.savepoint))?;
+        objects::forget_objects(zelf, vm)
     }
 
     /// Makes the changes, all at once, and returns the id of the branch's head.
     #[pymethod]
     fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult {
-        let mut transaction = zelf.end("been committed", vm)?;
-        let guard = commit::guard_of(zelf.as_object(), vm)?;
-        match commit::commit(&mut transaction, How { space: zelf.space, guard }, vm) {
-            Ok(done) => {
-                *zelf.unkept.lock() = done.unkept;
-                Ok(id_object(done.head, vm))
-            }
-            Err(error) => {
-                *zelf.state.lock() = State::Ended("failed to commit");
-                Err(error)
-            }
-        }
+        zelf.check_own("commit", vm)?;
+        objects::write_objects(zelf, vm)?;
+        Ok(id_object(Self::finish(zelf, vm)?.head, vm))
     }
 
     /// What modules could not keep with the commit: triples of module, name and reason.
@@ -717,8 +779,9 @@ impl Transaction {
     /// Ends the transaction without a change.
     #[pymethod]
     fn abort(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.check_own("abort", vm)?;
         zelf.end("been aborted", vm)?.abort();
-        Ok(())
+        objects::forget_objects(zelf, vm)
     }
 
     #[pymethod]
@@ -730,11 +793,14 @@ impl Transaction {
     #[pymethod]
     fn __exit__(zelf: &Py<Self>, exception: FuncArgs, vm: &VirtualMachine) -> PyResult<()> {
         zelf.check_thread(vm)?;
-        if matches!(&*zelf.state.lock(), State::Ended(_)) {
+        if zelf.is_joined || !zelf.is_open() {
             return Ok(());
         }
         if exception.args.first().is_none_or(|class| vm.is_none(class)) {
-            Self::commit(zelf, vm).map(drop)
+            let committed = Self::commit(zelf, vm).map(drop);
+            // When something could not be pickled it would still be open.
+            Self::abandon(zelf, vm)?;
+            committed
         } else {
             Self::abort(zelf, vm)
         }

@@ -35,6 +35,7 @@ programs! {
     test_module_refusals,
     test_modules,
     test_native_state,
+    test_objects,
     test_opaque,
     test_processes,
     test_registrations,

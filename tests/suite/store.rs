@@ -6,4 +6,5 @@ mod files;
 mod format;
 mod guards;
 mod model;
+mod objects;
 mod transactions;
