@@ -27,6 +27,7 @@ programs! {
     attrs_makes_classes: "attrs_" with ["attrs"],
     click_runs_commands: "click_" with ["click"],
     pyyaml_loads_and_dumps: "pyyaml_" with ["pyyaml"],
+    transaction_commits_stores_and_others: "transaction_" with ["transaction"],
     zope_interface_adapts: "zope_interface" with ["zope_interface"],
     pytest_runs_a_directory: "pytest9" with ["pytest"],
 }
