@@ -149,7 +149,8 @@ pub(crate) fn fill(
             && !generation.policy.is_fresh(target)
         {
             let target = super::level::import_module(generation, target, vm)?;
-            modules.set_item(alias.as_str(), target, vm)?;
+            modules.set_item(alias.as_str(), target.clone(), vm)?;
+            generation.share_loaded(&vm.ctx.new_str(alias.as_str()), &target, vm)?;
         }
     }
     Ok(())
