@@ -6,7 +6,8 @@ native code makes all at once; nothing that another thread could see is changed 
 
 Runs as platform code. `settle(name, old, new, update)` does that for what is plain, and returns the names of it; everything here
 is for the rest. `disown(classes)` makes the bases of classes forget them; `importers(module)` has the modules that
-imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised.
+imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised. `adopting`, `migrating`
+and `effects` are the modules of `adopt.py`, `migrate.py` and `effects.py`; `executed` is what the last one found.
 """
 
 import collections
@@ -146,6 +147,8 @@ class Update:
         self.descriptors = []
         self.caches = []
         self.migrations = []
+        #: What has to be registered with abstract classes of others.
+        self.registrations = []
         self.fresh = []
         self.seen = {}
         self.shared = set()
@@ -159,6 +162,7 @@ class Update:
         self.waiting = collections.deque()
         self.refused = []
         self.budget = BUDGET
+        self.adopted = adopting.Adopted(self, attempt, is_same_value)
 
     # Matching.
 
@@ -199,6 +203,8 @@ class Update:
             is_named = depth == 0 or old.__qualname__ == new.__qualname__
             if is_class(old) and is_named and self.is_own_class(old) and self.is_own_class(new):
                 self.pair_classes(old, new, path)
+        elif self.adopted.match(old, new, path):
+            return
         elif type(old) is not kind and self.forward.get(id(kind), (None, None))[1] is not type(old):
             return
         elif kind is property:
@@ -491,6 +497,8 @@ class Update:
             self.note("note", type(value).__name__, f"still refers to a second copy: {error}")
 
     def fix_instance(self, value, kind):
+        if self.adopted.look_into(value, kind):
+            return value
         inner = attributes(value)
         if inner is not None:
             self.fix_dict(inner)
@@ -563,6 +571,7 @@ class Update:
                 fixed = self.fix(value)
                 if vars(old).get(key, MISSING) is not fixed:
                     self.changes.append(("item", vars(old), key, fixed))
+        self.adopted.plan()
         for old, new, path in self.functions:
             self.fresh.append(new)
             self.fix_function(new)
@@ -577,6 +586,11 @@ class Update:
                 closure = function.__closure__ if id(function) in self.forward else self.closure(function)
                 self.changes.append(("swap", function, self.twin(function, live, closure)))
             self.look_into_waiting()
+
+    def all_classes(self):
+        """The classes that are updated, those that native code has settled among them, with their second copies and paths."""
+        settled = [(self.forward[id(new)][1], new, f"{vars(new)['__module__']}.{new.__qualname__}") for new in self.settled_classes]
+        return self.classes + settled
 
     def defined(self, module):
         state = getattr(getattr(module, "__spec__", None), "loader_state", None)
@@ -618,8 +632,7 @@ class Update:
 
     def plan_class(self, old, new, path):
         self.keep_combinations(old, new)
-        if "__modspace_migrate__" in vars(new):
-            self.migrations.append((old, types.MappingProxyType(dict(vars(old)))))
+        self.adopted.plan_class(old, new, path)
         before, after = vars(old), vars(new)
         for name, value in list(after.items()):
             if name in CLASS_KEPT or type(value) in (types.MemberDescriptorType, types.GetSetDescriptorType):
@@ -643,7 +656,7 @@ class Update:
             self.changes.append(("class", old, "__annotations_cache__"))
         defined = self.defined(self.modules[before["__module__"]][0]).get(before.get("__qualname__", old.__qualname__), ())
         for name in defined:
-            if name in before and name not in after and name not in CLASS_KEPT:
+            if name in before and name not in after and name not in CLASS_KEPT and not self.adopted.keeps(old, name):
                 self.changes.append(("class", old, name))
                 self.note("deleted", f"{path}.{name}")
         bases = tuple(self.fix(base) for base in new.__bases__)
@@ -805,18 +818,6 @@ def subclasses(classes):
     return found
 
 
-def migrate(migrations):
-    """Lets classes convert the instances that there are: `__modspace_migrate__(self, old)` gets what the class had before."""
-    before = {id(cls): (cls, old) for cls, old in migrations}
-    for value in gc.get_objects():
-        cls, old = before.get(id(type(value)), (None, None))
-        if cls is not None:
-            try:
-                cls.__modspace_migrate__(value, old)
-            except Exception as error:
-                unraisable(error, cls.__modspace_migrate__)
-
-
 def carry_out(changes):
     """Makes the changes, in a frame of its own."""
     changes()
@@ -839,6 +840,16 @@ def take_over_registrations(update, old, new):
             abc.ABCMeta.register(old, update.fix(cls))
 
 
+def take_over_reducers(update):
+    """`copyreg` is to know the classes that there are."""
+    import copyreg
+
+    for cls, function in list(copyreg.dispatch_table.items()):
+        if id(cls) in update.forward:
+            copyreg.dispatch_table.pop(cls, None)
+            copyreg.dispatch_table[update.fix(cls)] = update.fix(function)
+
+
 def finish(update):
     """What is derived from classes and functions, when they have changed."""
     import abc
@@ -854,16 +865,44 @@ def finish(update):
             attempt(abc._reset_caches, cls)
     for cache in update.caches:
         attempt(cache.cache_clear)
-    if update.migrations:
-        migrate(update.migrations)
+    for foreign, cls in update.registrations:
+        attempt(abc.ABCMeta.register, foreign, cls)
+    take_over_reducers(update)
+    update.adopted.finish()
+    migrating.finish(update.migrations, unraisable)
     for name, old, new in update.pairs:
         file = vars(old).get("__file__")
         if type(file) is str:
             linecache.cache.pop(file, None)
 
 
+def prepare(update, registered):
+    """What is to be changed beside what the plan has, when it is carried out; in `update.watched`, classes whose instances
+    are to be listed at that moment, with the lists."""
+    update.migrations, changes = migrating.prepare(update, registered)
+    update.watched = [(migration.cls, migration.found) for migration in update.migrations]
+    return changes
+
+
+def cancel(update):
+    """The changes could not be made."""
+    migrating.cancel(update.migrations)
+    update.adopted.forget()
+
+
 def plan(pairs, added, replace):
     update = Update(pairs, added, replace)
     update.plan()
     update.rebind()
+    effects.of_plan(update, executed)
     return update, update.changes, update.report, update.refused
+
+
+def forget(update):
+    """Nothing is changed."""
+    import copyreg
+
+    disown([new for old, new, path in update.all_classes()])
+    for old, new, path in update.all_classes():
+        copyreg.dispatch_table.pop(new, None)
+    update.adopted.forget()

@@ -297,8 +297,18 @@ pub(crate) fn reimport(
 
 /// Frees what belongs to these modules, second copies that nobody needs any more, as far as nothing holds it.
 pub(crate) fn free(modules: Vec<PyObjectRef>, names: Vec<String>, vm: &VirtualMachine) {
+    free_in(&Scope::of_modules(modules.into_iter(), names, vm), vm);
+}
+
+/// [`free`], and what is held all the same. That searches the whole process.
+pub(crate) fn free_and_find(modules: Vec<PyObjectRef>, names: Vec<String>, vm: &VirtualMachine) -> Vec<Held> {
     let scope = Scope::of_modules(modules.into_iter(), names, vm);
-    if let Some(found) = collect::find(&scope, Extent::Process, vm) {
+    free_in(&scope, vm);
+    paths::entries(&scope, vm)
+}
+
+fn free_in(scope: &Scope, vm: &VirtualMachine) {
+    if let Some(found) = collect::find(scope, Extent::Process, vm) {
         drop(found.held);
         found.garbage.free();
     }

@@ -88,7 +88,7 @@ fn ask(generation: &Arc<Generation>, function: &str, about: Vec<PyObjectRef>, vm
 }
 
 /// The identifiers of the running threads that the space started.
-fn started(generation: &Generation) -> Vec<u64> {
+pub(crate) fn started(generation: &Generation) -> Vec<u64> {
     generation.state.threads.lock().keys().copied().collect()
 }
 

@@ -219,6 +219,8 @@ fn build(old: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<(Arc<Generation
     );
     let scope = Scope::new(vec![Arc::clone(old)], &[], vm);
     carry_builtins(old, &new, &scope, vm)?;
+    let hooks = old.state.migrations.all().into_iter();
+    new.state.migrations.carry_over(hooks.filter(|hook| is_foreign(&scope, &hook.function, vm)).collect());
     let state = vm.ctx.new_dict();
     let modules = vm.ctx.new_dict();
     modules.set_item("sys", new.sys.clone().into(), vm)?;

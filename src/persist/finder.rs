@@ -19,6 +19,7 @@ use rustpython_vm::{
 };
 
 use super::{
+    declared,
     error::StoreError,
     imports::import_name,
     name::INIT,
@@ -386,7 +387,10 @@ pub(crate) fn defined(dict: &PyDictRef, name: &Py<PyStr>, vm: &VirtualMachine) -
             }
             continue;
         }
-        let Some(class) = value.downcast_ref::<PyType>() else { continue };
+        let Some(class) = value.downcast_ref::<PyType>() else {
+            declared::of_interface(&value, &all, vm)?;
+            continue;
+        };
         let (Some(heap), Some(body)) = (&class.heaptype_ext, class.attributes.as_dict()) else { continue };
         let qualified = heap.qualname.read().clone();
         let module = body.get_item_opt("__module__", vm)?;
@@ -396,6 +400,7 @@ pub(crate) fn defined(dict: &PyDictRef, name: &Py<PyStr>, vm: &VirtualMachine) -
         if is_own && !all.contains_key(&*qualified, vm) {
             let body = body.to_owned();
             all.set_item(&*qualified, names(&body).into(), vm)?;
+            declared::of_class(&body, &qualified.to_string_lossy(), &all, vm)?;
             next.extend(body.into_iter().map(|(_, value)| value));
         }
     }

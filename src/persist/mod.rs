@@ -13,8 +13,11 @@
 //! | [`UpdateReport`] | what an update of a space's modules did |
 //! | [`Checkout`] | a directory with the modules of a branch as files |
 
+mod adopt;
 mod backend;
 mod copy;
+mod declared;
+mod effects;
 mod error;
 pub(crate) mod finder;
 pub(crate) mod follow;
@@ -23,6 +26,7 @@ pub(crate) mod imports;
 mod maintain;
 mod map;
 mod memory;
+mod migrate;
 mod name;
 mod objects;
 mod pickle;

@@ -20,9 +20,11 @@ use rustpython_vm::{
 };
 
 use super::{
+    adopt, effects,
     error::StoreError,
     finder::{Attachment, is_from},
     imports::import_name,
+    migrate::{self, Listing},
     raise::{class, raise},
     record::{Module, RecordId},
     settle::SETTLE,
@@ -235,7 +237,8 @@ pub(crate) fn update(
         work.updated.iter().map(|name| stays(generation, &live, &target, name, vm)).collect::<PyResult<Vec<_>>>()?;
     let copied = new_modules(generation, &live, &names);
     let what = attachment.store.describe();
-    lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
+    let before = effects::Before::look(generation, vm)?;
+    let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
         attachment.while_ahead(Arc::clone(&target), || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
             let news = execute(generation, &work.updated, options, vm)?;
@@ -249,24 +252,33 @@ pub(crate) fn update(
                 stays.as_ref().map_or(Ok(()), |stays| state::stay(generation, stays, new, vm))?;
             }
             drop(stays);
+            let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
             let added = added(generation, &live, vm)?;
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
-            let planner = Planner::new(generation, vm)?;
+            let planner = Planner::new(generation, executed, vm)?;
             let planned = planner.plan(generation, &pairs, &added, options, &mut report, vm);
             let result = planned.map_err(|error| unplanned(error, vm)).and_then(|planned| {
                 if dry {
-                    return Ok(());
+                    return planner.call("forget", &planned.update, vm);
                 }
                 let refused: Vec<_> =
                     report.entries.iter().filter(|entry| entry.kind == UpdateKind::Refused).cloned().collect();
                 if !refused.is_empty() {
+                    planner.call("forget", &planned.update, vm)?;
                     return Err(cannot(&refused, vm));
                 }
                 let mut changes = planned.changes;
-                changes.extend(of_tables(generation, &live, &added, &work, vm)?);
-                apply(generation, &planner, changes, &pairs, attachment, &target, vm)?;
+                let made = planner.prepare(generation, &planned.update, vm).and_then(|(more, watched)| {
+                    changes.extend(more);
+                    changes.extend(of_tables(generation, &live, &added, &work, vm)?);
+                    apply(generation, &planner, (changes, watched), &pairs, attachment, &target, vm)
+                });
+                if let Err(error) = made {
+                    planner.call("cancel", &planned.update, vm)?;
+                    return Err(error);
+                }
                 // What is derived from the changes; they have been made.
-                if let Err(error) = planner.finish(&planned.update, vm) {
+                if let Err(error) = planner.call("finish", &planned.update, vm) {
                     let message = "Exception ignored after an update".to_owned();
                     visible::unraisable(generation, error, message, vm.ctx.none(), vm);
                 }
@@ -277,13 +289,19 @@ pub(crate) fn update(
             let copies: Vec<_> =
                 copies.chain(added.iter().filter(|_| result.is_err() || dry).map(|(_, new)| new.clone())).collect();
             drop((pairs, added));
+            if dry && result.is_ok() {
+                return Ok(copies);
+            }
             if result.is_err() || attachment.is_due() {
                 lifecycle::modules::free(copies, work.updated.clone(), vm);
             }
-            result
+            result.map(|()| Vec::new())
         })
     })?;
-    if !dry {
+    if dry {
+        // Now that the thread's own `sys.modules` does not hold them any more.
+        report.entries.extend(effects::held_copies(left, work.updated.clone(), vm));
+    } else {
         for name in &work.removed {
             generation.table.unloaded(name);
             generation.tell(EventKind::Unloaded, Some(name), || None);
@@ -526,10 +544,11 @@ fn below(generation: &Generation) -> Vec<Arc<Generation>> {
     nodes.filter_map(|node| node.current()).collect()
 }
 
-/// Changes that are to be made.
+/// Changes that are to be made, and classes whose instances are to be listed when that happens.
 #[pyclass(module = "modspace", name = "Application")]
 struct Application {
     changes: Mutex<Vec<Change>>,
+    watched: Mutex<Option<Listing>>,
     attachment: Arc<Attachment>,
     target: Arc<Snapshot>,
     outcome: Mutex<Option<(Replaced, PyResult<()>)>>,
@@ -543,8 +562,12 @@ static CARRY_OUT: PyMethodDef = def("carry_out", carry_out);
 
 fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
     let changes = std::mem::take(&mut *application.changes.lock());
+    let watched = application.watched.lock().take();
     let outcome = {
         let world = Stopped::new(vm);
+        if let Some(watched) = &watched {
+            watched.list(&world, vm);
+        }
         let outcome = change::apply(&changes, &world, vm);
         if outcome.1.is_ok() {
             application.attachment.move_to(Arc::clone(&application.target));
@@ -552,14 +575,14 @@ fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
         outcome
     };
     *application.outcome.lock() = Some(outcome);
-    drop(changes);
+    drop((changes, watched));
 }
 
 /// Makes the changes, and moves the attachment on.
 fn apply(
     generation: &Generation,
     planner: &Planner,
-    changes: Vec<Change>,
+    (changes, watched): (Vec<Change>, Listing),
     pairs: &[Pair<'_>],
     attachment: &Arc<Attachment>,
     target: &Arc<Snapshot>,
@@ -567,6 +590,7 @@ fn apply(
 ) -> PyResult<()> {
     let application = Application {
         changes: Mutex::new(changes),
+        watched: Mutex::new(Some(watched)),
         attachment: Arc::clone(attachment),
         target: Arc::clone(target),
         outcome: Mutex::default(),
@@ -625,7 +649,8 @@ fn disown(_none: PyObjectRef, classes: Vec<PyObjectRef>) {
 }
 
 impl Planner {
-    fn new(generation: &Generation, vm: &VirtualMachine) -> PyResult<Self> {
+    /// `executed` is what was found about what the new sources did elsewhere.
+    fn new(generation: &Arc<Generation>, executed: PyObjectRef, vm: &VirtualMachine) -> PyResult<Self> {
         let globals = vm.ctx.new_dict();
         globals.set_item("__name__", vm.ctx.new_str("modspace.update").into(), vm)?;
         globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
@@ -634,6 +659,10 @@ impl Planner {
         globals.set_item(UNRAISABLE.name, bind(&UNRAISABLE, generation.key.clone(), vm), vm)?;
         globals.set_item(DISOWN.name, bind(&DISOWN, vm.ctx.none(), vm), vm)?;
         globals.set_item(SETTLE.name, bind(&SETTLE, vm.ctx.none(), vm), vm)?;
+        globals.set_item("adopting", adopt::module(generation, vm)?, vm)?;
+        globals.set_item("migrating", migrate::module(generation, vm)?, vm)?;
+        globals.set_item("effects", effects::module(generation, vm)?, vm)?;
+        globals.set_item("executed", executed, vm)?;
         Ok(Self { globals })
     }
 
@@ -688,8 +717,23 @@ impl Planner {
         Ok(Planned { update: update.clone(), changes })
     }
 
-    fn finish(&self, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
-        owner::enter(Owner::Hidden, || self.globals.get_item("finish", vm)?.call((update.clone(),), vm).map(drop))
+    /// What is to be changed beside what the plan has, and whose instances are to be listed then.
+    fn prepare(
+        &self,
+        generation: &Generation,
+        update: &PyObjectRef,
+        vm: &VirtualMachine,
+    ) -> PyResult<(Vec<Change>, Listing)> {
+        let args = (update.clone(), migrate::registered(generation, vm));
+        let changes = owner::enter(Owner::Hidden, || self.globals.get_item("prepare", vm)?.call(args, vm))?;
+        let changes: Vec<PyObjectRef> = changes.try_to_value(vm)?;
+        let changes = changes.iter().map(|change| to_change(change, vm)).collect::<PyResult<_>>()?;
+        Ok((changes, Listing::of(&update.get_attr("watched", vm)?, vm)?))
+    }
+
+    /// Calls a function about what was planned.
+    fn call(&self, function: &str, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        owner::enter(Owner::Hidden, || self.globals.get_item(function, vm)?.call((update.clone(),), vm).map(drop))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod commit;
 mod info;
+mod migration;
 mod module;
 mod module_space;
 mod objects;

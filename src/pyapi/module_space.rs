@@ -16,6 +16,7 @@ use rustpython_vm::{
 use super::{
     enter, handle,
     info::ModuleInfo,
+    migration::Migration,
     raise,
     report::{DiscardReport, ReloadReport},
     shared,
@@ -414,6 +415,30 @@ impl ModuleSpace {
         })
     }
 
+    /// Calls `hook(instance, old)` for the instances that there are when a class of the space, given as `"pkg.mod.Class"`, is
+    /// updated in place, and for those of what derives from it; `old` maps names to what the class had before. When the
+    /// class has a hook itself, that is called first. With `lazy`, an instance is converted when it is touched.
+    /// `cancel()` of what is returned ends that, and so does the end of the space.
+    #[pymethod]
+    fn migrate(zelf: &Py<Self>, args: MigrateArgs, vm: &VirtualMachine) -> PyResult<Migration> {
+        let class = text(&args.name, "the class's name", vm)?;
+        let parts: Vec<_> = class.split('.').collect();
+        if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
+            let message = format!("a class is named with its module, as in \"pkg.mod.Class\", not {class:?}");
+            return Err(vm.new_value_error(message));
+        }
+        if !args.hook.is_callable() {
+            let message =
+                format!("the hook must be callable, not {}; cancel() takes one out again", args.hook.class().name());
+            return Err(vm.new_type_error(message));
+        }
+        let is_lazy = flag(args.lazy, "lazy", vm)?;
+        let generation = zelf.generation(vm)?;
+        generation.check_open(vm)?;
+        let number = generation.state.migrations.add(class.clone(), args.hook, is_lazy);
+        Ok(Migration { space: generation.id(), number, class })
+    }
+
     /// Lets the space see this commit, as `sync` does with the last one.
     #[pymethod]
     fn at(zelf: &Py<Self>, commit: PyStrRef, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
@@ -546,6 +571,16 @@ impl SyncArgs {
             time_limit: timeout(self.time_limit, vm)?.unwrap_or(defaults.time_limit),
         })
     }
+}
+
+#[derive(FromArgs)]
+struct MigrateArgs {
+    #[pyarg(any)]
+    name: PyStrRef,
+    #[pyarg(any)]
+    hook: PyObjectRef,
+    #[pyarg(any, default)]
+    lazy: Option<PyObjectRef>,
 }
 
 #[derive(FromArgs)]

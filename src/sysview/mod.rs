@@ -9,6 +9,7 @@
 //! | [`exit`] | `atexit` |
 //! | [`codecs`] | codec search functions and error handlers |
 //! | [`hooks`] | functions of platform modules that programs assign |
+//! | [`migrations`] | what is called for instances of classes that are updated |
 //! | [`natives`] | `_imp`, and the `_thread` functions that carry the space to a new thread |
 
 pub(crate) mod codecs;
@@ -16,6 +17,7 @@ pub(crate) mod dispatch;
 pub(crate) mod execution;
 pub(crate) mod exit;
 pub(crate) mod hooks;
+pub(crate) mod migrations;
 pub(crate) mod natives;
 pub(crate) mod visible;
 
@@ -41,6 +43,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Mutex<Vec<Arc<Delivery>>>,
     /// What it gave to `sys.addaudithook`.
     pub(crate) audit_hooks: Mutex<Vec<PyObjectRef>>,
+    /// What is called for the instances of classes that are updated.
+    pub(crate) migrations: migrations::Hooks,
     /// Functions with replaced code that may still be running.
     pub(crate) retired: Retired,
 }
@@ -51,6 +55,7 @@ impl State {
         let mut objects: Vec<_> = self.exit.objects(vm).into_iter().map(|object| ("atexit callback", object)).collect();
         objects.extend(self.audit_hooks.lock().iter().map(|hook| ("audit hook", hook.clone())));
         objects.extend(self.codecs.objects().into_iter().map(|object| ("codec", object)));
+        objects.extend(self.migrations.all().into_iter().map(|hook| ("migration", hook.function)));
         objects
     }
 
@@ -60,6 +65,7 @@ impl State {
         let audit = std::mem::take(&mut *self.audit_hooks.lock());
         drop(audit);
         self.codecs.clear();
+        self.migrations.clear();
     }
 }
 

@@ -145,6 +145,25 @@ impl<'vm> Stopped<'vm> {
         objects.iter().map(|object| unsafe { &*object.as_raw() }).collect()
     }
 
+    /// The tracked instances of each of the classes, and of what derives from it.
+    pub(crate) fn instances(&self, classes: &[&Py<PyType>]) -> Vec<Vec<PyObjectRef>> {
+        let mut found: Vec<Vec<PyObjectRef>> = classes.iter().map(|_| Vec::new()).collect();
+        // Which of the classes the instances of a class are instances of.
+        let mut known: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
+        for object in self.tracked() {
+            let kind = object.class();
+            let of = known.entry(address(kind.as_object())).or_insert_with(|| {
+                let order = kind.mro.read();
+                let is_wanted = |class: &&Py<PyType>| order.iter().any(|base| base.is(*class));
+                (0..classes.len()).filter(|number| is_wanted(&classes[*number])).collect()
+            });
+            for number in of {
+                found[*number].push(object.to_owned());
+            }
+        }
+        found
+    }
+
     /// What a weak reference refers to, if that is alive.
     pub(crate) fn referent<'world>(&'world self, reference: &Py<PyWeak>) -> Option<&'world PyObject> {
         let object = reference.upgrade()?;

@@ -50,6 +50,8 @@ programs! {
     test_sys,
     test_table,
     test_update,
+    test_update_effects,
+    test_update_migrate,
     test_values,
     test_zodbcode,
 }

@@ -29,6 +29,7 @@ programs! {
     pyyaml_loads_and_dumps: "pyyaml_" with ["pyyaml"],
     transaction_commits_stores_and_others: "transaction_" with ["transaction"],
     zope_interface_adapts: "zope_interface" with ["zope_interface"],
+    zope_interface_is_updated_in_place: "zope_update" with ["zope_interface"],
     pytest_runs_a_directory: "pytest9" with ["pytest"],
 }
 
