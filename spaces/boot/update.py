@@ -5,9 +5,9 @@ class, a member of an enumeration keeps its identity and gets what its counterpa
 native code makes all at once; nothing that another thread could see is changed here.
 
 Runs as platform code. `settle(name, old, new, update)` does that for what is plain, and returns the names of it; everything here
-is for the rest. `disown(classes)` makes the bases of classes forget them; `importers(module)` has the modules that
-imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised. `adopting`, `migrating`
-and `effects` are the modules of `adopt.py`, `migrate.py` and `effects.py`; `executed` is what the last one found.
+is for the rest. `disown(classes)` makes the bases of classes forget them. What belongs to one update: `importers(module)` has
+the modules that imported names from a module, with these names; `unraisable(error, function)` reports what a hook raised;
+`executed` is what `effects` found that the new sources did elsewhere.
 """
 
 import collections
@@ -15,6 +15,8 @@ import functools
 import gc
 import types
 import weakref
+
+adopting, migrating, effects = (modules["modspace." + name] for name in ("adopt", "migrate", "effects"))
 
 MISSING = object()
 
@@ -130,7 +132,9 @@ def is_same_function(one, other):
 
 
 class Update:
-    def __init__(self, pairs, added, replace):
+    def __init__(self, pairs, added, replace, importers, unraisable):
+        self.importers = importers
+        self.unraisable = unraisable
         self.pairs = pairs
         self.added = added
         self.replace = replace
@@ -162,7 +166,14 @@ class Update:
         self.waiting = collections.deque()
         self.refused = []
         self.budget = BUDGET
-        self.adopted = adopting.Adopted(self, attempt, is_same_value)
+        self.adopted = adopting.Adopted(self, self.attempt, is_same_value)
+
+    def attempt(self, function, *arguments):
+        """Whatever a program's classes raise, the update has been made."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.unraisable(error, function)
 
     # Matching.
 
@@ -732,7 +743,7 @@ class Update:
         """Gives the modules that imported names from `module` what these stand for now, and so on from them."""
         if not moved and not gone:
             return
-        for importer, names in importers(module):
+        for importer, names in self.importers(module):
             if any(importer is old for name, old, new in self.pairs):
                 continue
             if "*" in names:
@@ -823,14 +834,6 @@ def carry_out(changes):
     changes()
 
 
-def attempt(function, *arguments):
-    """Whatever a program's classes raise, the update has been made."""
-    try:
-        function(*arguments)
-    except Exception as error:
-        unraisable(error, function)
-
-
 def take_over_registrations(update, old, new):
     import _abc, abc
 
@@ -855,6 +858,7 @@ def finish(update):
     import abc
     import linecache
 
+    attempt = update.attempt
     disown([*update.settled_classes, *(new for old, new, path in update.classes)])
     for old, new, path in update.classes:
         if is_a(old, abc.ABCMeta):
@@ -869,7 +873,7 @@ def finish(update):
         attempt(abc.ABCMeta.register, foreign, cls)
     take_over_reducers(update)
     update.adopted.finish()
-    migrating.finish(update.migrations, unraisable)
+    migrating.finish(update.migrations, update.unraisable)
     for name, old, new in update.pairs:
         file = vars(old).get("__file__")
         if type(file) is str:
@@ -890,8 +894,8 @@ def cancel(update):
     update.adopted.forget()
 
 
-def plan(pairs, added, replace):
-    update = Update(pairs, added, replace)
+def plan(pairs, added, replace, importers, unraisable, executed):
+    update = Update(pairs, added, replace, importers, unraisable)
     update.plan()
     update.rebind()
     effects.of_plan(update, executed)

@@ -52,6 +52,11 @@ impl CodeCache {
         Self::get(&self.compiled, key, hash, vm, compile)
     }
 
+    /// Whether something was compiled for `file`: it was imported, and may be again.
+    pub(crate) fn has_compiled(&self, file: &str, optimize: i64) -> bool {
+        self.compiled.contains_key(&SourceKey { file: file.to_owned(), optimize })
+    }
+
     /// A copy of what `load` makes of the bytecode file `file` whose content has this hash.
     pub(crate) fn unmarshalled(
         &self,

@@ -11,7 +11,7 @@ use crate::{
 const ADOPT: &str = include_str!("../../spaces/boot/adopt.py");
 
 pub(super) fn module(generation: &Generation, vm: &VirtualMachine) -> PyResult {
-    platform_module(generation, "modspace.adopt", ADOPT, Some(&INSTANCES), vm)
+    platform_module(generation, "modspace.adopt", ADOPT, &[&INSTANCES], vm)
 }
 
 static INSTANCES: PyMethodDef = def("instances", instances);

@@ -20,13 +20,13 @@ use crate::{
 
 const EFFECTS: &str = include_str!("../../spaces/boot/effects.py");
 
-/// The module that `source`, which is part of this program, makes; once for the whole process. It may use `native`, bound
-/// to nothing.
+/// The module that `source`, which is part of this program, makes; once for the whole process. It may use the functions
+/// `native`, bound to nothing.
 pub(super) fn platform_module(
     generation: &Generation,
     name: &'static str,
     source: &str,
-    native: Option<&'static PyMethodDef>,
+    native: &[&'static PyMethodDef],
     vm: &VirtualMachine,
 ) -> PyResult {
     let modules = hidden::modules(vm)?;
@@ -37,7 +37,7 @@ pub(super) fn platform_module(
     globals.set_item("__name__", vm.ctx.new_str(name).into(), vm)?;
     globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
     globals.set_item("modules", modules.clone(), vm)?;
-    if let Some(native) = native {
+    for native in native {
         globals.set_item(native.name, bind(native, vm.ctx.none(), vm), vm)?;
     }
     owner::enter(Owner::Hidden, || boot::run(generation, source, &format!("<frozen {name}>"), &globals, vm))?;
@@ -46,7 +46,7 @@ pub(super) fn platform_module(
 }
 
 pub(super) fn module(generation: &Generation, vm: &VirtualMachine) -> PyResult {
-    platform_module(generation, "modspace.effects", EFFECTS, None, vm)
+    platform_module(generation, "modspace.effects", EFFECTS, &[], vm)
 }
 
 /// How things were before the new sources ran.

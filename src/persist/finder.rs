@@ -153,9 +153,13 @@ impl Attachment {
 
     /// What tracebacks give as the file of a module.
     pub(crate) fn origin(&self, name: &str, is_package: bool) -> String {
-        let file = if is_package { "/__init__.py" } else { ".py" };
-        format!("{}/{}{file}", self.store.describe(), name.replace('.', "/"))
+        if is_package { origin(&self.store, &format!("{name}.__init__")) } else { origin(&self.store, name) }
     }
+}
+
+/// What tracebacks give as the file of a module, or of the code of a package under its full name.
+fn origin(store: &Store, name: &str) -> String {
+    format!("{}/{}.py", store.describe(), name.replace('.', "/"))
 }
 
 /// Finds and loads the modules of a store.
@@ -352,10 +356,26 @@ pub(crate) fn is_from(attachment: &Arc<Attachment>, module: &PyObjectRef, vm: &V
 }
 
 /// Compiles a module's source as importlib does.
-pub(crate) fn compile(source: Vec<u8>, file: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
+fn compile(source: Vec<u8>, file: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
     let compile = vm.builtins.dict().get_item("compile", vm)?;
     let args = (vm.ctx.new_bytes(source), vm.ctx.new_str(file), vm.ctx.new_str("exec"), 0, true);
     compile.call(args, vm)?.downcast().map_err(|_| vm.new_type_error("compile() returned no code object"))
+}
+
+/// Raises what Python says about a source that is to be stored. What spaces of this process have imported they will have to
+/// import again: so that is compiled once for all.
+///
+/// # Errors
+/// `SyntaxError`, and what else compiling raises.
+pub(crate) fn check_compiles(store: &Store, name: &str, source: Vec<u8>, vm: &VirtualMachine) -> PyResult<()> {
+    let file = origin(store, name);
+    let code = &calling(vm)?.shared.code;
+    if code.has_compiled(&file, -1) {
+        let hash = *blake3::hash(&source).as_bytes();
+        code.compiled(&file, -1, hash, vm, || compile(source, &file, vm)).map(drop)
+    } else {
+        compile(source, &file, vm).map(drop)
+    }
 }
 
 /// A source as text, with `\n` at the end of each line.

@@ -11,7 +11,7 @@ use crate::{import::generation::Generation, vm::heap::Stopped};
 const MIGRATE: &str = include_str!("../../spaces/boot/migrate.py");
 
 pub(super) fn module(generation: &Generation, vm: &VirtualMachine) -> PyResult {
-    platform_module(generation, "modspace.migrate", MIGRATE, None, vm)
+    platform_module(generation, "modspace.migrate", MIGRATE, &[], vm)
 }
 
 /// What is registered in the space: tuples of class, function, and whether it is lazy.

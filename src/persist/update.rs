@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyDict, PyDictRef, PyList, PyModule, PyStr, PyStrRef, PyTuple, PyType},
-    function::PyMethodDef,
+    function::{IntoFuncArgs, PyMethodDef},
     pyclass,
     vm::thread,
 };
@@ -35,7 +35,7 @@ use crate::{
     event::EventKind,
     import::{
         aside::Copied,
-        boot, find,
+        find,
         generation::Generation,
         key::SpaceKey,
         level,
@@ -49,7 +49,6 @@ use crate::{
         change::{self, Change, Replaced},
         deadline::Deadline,
         heap::Stopped,
-        hidden,
         native::{bind, def, payload},
     },
 };
@@ -284,7 +283,6 @@ pub(crate) fn update(
                 }
                 Ok(())
             });
-            planner.close();
             let copies = pairs.iter().map(|(_, (_, new))| new.clone());
             let copies: Vec<_> =
                 copies.chain(added.iter().filter(|_| result.is_err() || dry).map(|(_, new)| new.clone())).collect();
@@ -598,7 +596,7 @@ fn apply(
     let application = application.into_ref(&vm.ctx);
     // What RustPython keeps for the length of the calling frame, the classes that instances had among it, goes at once.
     let carry_out = bind(&CARRY_OUT, application.clone(), vm);
-    owner::enter(Owner::Hidden, || planner.globals.get_item("carry_out", vm)?.call((carry_out,), vm))?;
+    planner.call_with("carry_out", (carry_out,), vm)?;
     let Some((replaced, made)) = application.outcome.lock().take() else { return Ok(()) };
     // Second copies of functions run only on threads that the new sources started.
     let is_copy = |function: &PyObject| {
@@ -613,9 +611,11 @@ fn apply(
     })
 }
 
-/// The code of `update.py`, over globals that are cleared afterwards.
+/// The functions of `update.py`, for one update.
 struct Planner {
-    globals: PyDictRef,
+    functions: PyObjectRef,
+    /// What was found about what the new sources did elsewhere.
+    executed: PyObjectRef,
 }
 
 struct Planned {
@@ -649,25 +649,17 @@ fn disown(_none: PyObjectRef, classes: Vec<PyObjectRef>) {
 }
 
 impl Planner {
-    /// `executed` is what was found about what the new sources did elsewhere.
     fn new(generation: &Arc<Generation>, executed: PyObjectRef, vm: &VirtualMachine) -> PyResult<Self> {
-        let globals = vm.ctx.new_dict();
-        globals.set_item("__name__", vm.ctx.new_str("modspace.update").into(), vm)?;
-        globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
-        globals.set_item("modules", hidden::modules(vm)?, vm)?;
-        globals.set_item(IMPORTERS.name, bind(&IMPORTERS, generation.key.clone(), vm), vm)?;
-        globals.set_item(UNRAISABLE.name, bind(&UNRAISABLE, generation.key.clone(), vm), vm)?;
-        globals.set_item(DISOWN.name, bind(&DISOWN, vm.ctx.none(), vm), vm)?;
-        globals.set_item(SETTLE.name, bind(&SETTLE, vm.ctx.none(), vm), vm)?;
-        globals.set_item("adopting", adopt::module(generation, vm)?, vm)?;
-        globals.set_item("migrating", migrate::module(generation, vm)?, vm)?;
-        globals.set_item("effects", effects::module(generation, vm)?, vm)?;
-        globals.set_item("executed", executed, vm)?;
-        Ok(Self { globals })
+        // It uses these.
+        for module in [adopt::module, migrate::module, effects::module] {
+            module(generation, vm)?;
+        }
+        let functions = effects::platform_module(generation, "modspace.update", UPDATE, &[&DISOWN, &SETTLE], vm)?;
+        Ok(Self { functions, executed })
     }
 
-    fn close(&self) {
-        self.globals.clear();
+    fn call_with(&self, function: &'static str, args: impl IntoFuncArgs, vm: &VirtualMachine) -> PyResult {
+        owner::enter(Owner::Hidden, || self.functions.get_attr(function, vm)?.call(args, vm))
     }
 
     fn plan(
@@ -686,11 +678,11 @@ impl Planner {
             list(pairs.iter().map(|(name, (old, new))| tuple(vec![text(name), old.clone(), new.clone()])).collect()),
             list(added.iter().map(|(_, module)| module.clone()).collect()),
             options.replace,
+            bind(&IMPORTERS, generation.key.clone(), vm),
+            bind(&UNRAISABLE, generation.key.clone(), vm),
+            self.executed.clone(),
         );
-        let planned = owner::enter(Owner::Hidden, || {
-            boot::run(generation, UPDATE, "<frozen modspace.update>", &self.globals, vm)?;
-            self.globals.get_item("plan", vm)?.call(args, vm)
-        })?;
+        let planned = self.call_with("plan", args, vm)?;
         let wrong = || vm.new_type_error("the plan has another shape");
         let parts = planned.downcast::<PyTuple>().map_err(|_| wrong())?;
         let [update, changes, entries, _refused] = parts.as_slice() else { return Err(wrong()) };
@@ -725,15 +717,15 @@ impl Planner {
         vm: &VirtualMachine,
     ) -> PyResult<(Vec<Change>, Listing)> {
         let args = (update.clone(), migrate::registered(generation, vm));
-        let changes = owner::enter(Owner::Hidden, || self.globals.get_item("prepare", vm)?.call(args, vm))?;
+        let changes = self.call_with("prepare", args, vm)?;
         let changes: Vec<PyObjectRef> = changes.try_to_value(vm)?;
         let changes = changes.iter().map(|change| to_change(change, vm)).collect::<PyResult<_>>()?;
         Ok((changes, Listing::of(&update.get_attr("watched", vm)?, vm)?))
     }
 
     /// Calls a function about what was planned.
-    fn call(&self, function: &str, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
-        owner::enter(Owner::Hidden, || self.globals.get_item(function, vm)?.call((update.clone(),), vm).map(drop))
+    fn call(&self, function: &'static str, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        self.call_with(function, (update.clone(),), vm).map(drop)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     import::{generation::SpaceId, project::hidden_module},
     persist::{
         self, MAIN, Metadata, RecordId, StoreError,
-        finder::compile,
+        finder::check_compiles,
         raise::{class, name_lists, raise},
         state::Unkept,
     },
@@ -62,7 +62,7 @@ pub(super) fn id_object(id: Option<RecordId>, vm: &VirtualMachine) -> PyObjectRe
 }
 
 /// A source as the bytes of a file; `str` is written in the encoding that it declares.
-fn source(name: &str, source: &PyObject, vm: &VirtualMachine) -> PyResult<Vec<u8>> {
+fn source(store: &persist::Store, name: &str, source: &PyObject, vm: &VirtualMachine) -> PyResult<Vec<u8>> {
     let wrong = |reason: &str| raise(&StoreError::Source { name: name.to_owned(), reason: reason.to_owned() }, vm);
     let bytes = if let Some(text) = source.downcast_ref::<PyStr>() {
         let text = text.to_str().ok_or_else(|| wrong("it holds a surrogate, which no encoding can write"))?;
@@ -83,7 +83,7 @@ fn source(name: &str, source: &PyObject, vm: &VirtualMachine) -> PyResult<Vec<u8
     };
     persist::check_source(name, &bytes).map_err(|error| raise(&error, vm))?;
     // Python says best what is wrong with it.
-    compile(bytes.clone(), &format!("{}.py", name.replace('.', "/")), vm)?;
+    check_compiles(store, name, bytes.clone(), vm)?;
     Ok(bytes)
 }
 
@@ -468,7 +468,7 @@ impl Store {
     #[pymethod]
     fn new_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
         let name = module_name(&args.name, vm)?;
-        let source = source(&name, &args.source, vm)?;
+        let source = source(&zelf.0, &name, &args.source, vm)?;
         Self::change(zelf, args.how, vm, |change| change.new_module(&name, &source))
     }
 
@@ -476,7 +476,7 @@ impl Store {
     #[pymethod]
     fn update_module(zelf: &Py<Self>, args: ChangeArgs, vm: &VirtualMachine) -> PyResult {
         let name = module_name(&args.name, vm)?;
-        let source = source(&name, &args.source, vm)?;
+        let source = source(&zelf.0, &name, &args.source, vm)?;
         Self::change(zelf, args.how, vm, |change| change.update_module(&name, &source))
     }
 
@@ -503,7 +503,7 @@ impl Store {
             for (name, text) in sources {
                 let name: PyStrRef = name.try_into_value(vm)?;
                 let name = module_name(&name, vm)?;
-                let bytes = source(&name, &text, vm)?;
+                let bytes = source(&zelf.0, &name, &text, vm)?;
                 blocking(vm, || match change.source(&name) {
                     Ok(_) => change.update_module(&name, &bytes),
                     Err(_) => change.new_module(&name, &bytes),
@@ -655,7 +655,8 @@ impl Transaction {
     fn new_module(zelf: &Py<Self>, args: NewArgs, vm: &VirtualMachine) -> PyResult<()> {
         let name = module_name(&args.name, vm)?;
         let metadata = args.metadata.map(|metadata| to_json(&metadata, vm)).transpose()?;
-        let source = source(&name, &args.source, vm)?;
+        let store = zelf.with(vm, |change| Ok(change.store().clone()))?;
+        let source = source(&store, &name, &args.source, vm)?;
         zelf.with(vm, |change| {
             change.new_module(&name, &source)?;
             metadata.map_or(Ok(()), |metadata| change.set_metadata(&name, &metadata))
@@ -667,7 +668,8 @@ impl Transaction {
     fn update(zelf: &Py<Self>, args: NewArgs, vm: &VirtualMachine) -> PyResult<()> {
         let name = module_name(&args.name, vm)?;
         let metadata = args.metadata.map(|metadata| to_json(&metadata, vm)).transpose()?;
-        let source = source(&name, &args.source, vm)?;
+        let store = zelf.with(vm, |change| Ok(change.store().clone()))?;
+        let source = source(&store, &name, &args.source, vm)?;
         zelf.with(vm, |change| {
             change.update_module(&name, &source)?;
             metadata.map_or(Ok(()), |metadata| change.set_metadata(&name, &metadata))
