@@ -1,5 +1,7 @@
 //! What can go wrong, for Rust.
 
+use crate::persist::StoreError;
+
 /// An error of a runtime or a space.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +62,9 @@ pub enum Error {
     /// Python raised.
     #[error(transparent)]
     Python(#[from] PythonError),
+    /// A store could not be used. Such errors are data as well, and live where stores do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A `space.toml` could not be used.
     #[error("{path}: {message}")]
     Manifest {
@@ -80,4 +85,7 @@ pub struct PythonError {
     pub message: String,
     /// The traceback as Python would print it.
     pub traceback: String,
+    /// `__cause__`, what was raised first: for a `modspace.UpdateError`, what a new source raised.
+    #[source]
+    pub cause: Option<Box<PythonError>>,
 }

@@ -31,7 +31,12 @@
 //! | [`SpaceBuilder`] | what a space is made from: name, `sys.path`, [`Delegation`], `share` and `fresh` [`Pattern`]s |
 //! | [`Entered`] | a space while a thread is inside it, with the virtual machine |
 //! | [`ModuleRecord`] | what a space knows of one module: state, origin, importers, hash of its source |
+//! | [`Store`] | commits of modules, in memory or in a file; [`Space::attach`] lets a space see one of them |
+//! | [`Transaction`] | a change to a store that is committed whole or not at all |
+//! | [`UpdateReport`] | what an update of a space's modules in place did, or would do; see [`Space::plan`] |
 //! | [`Error`], [`PythonError`] | what can go wrong; a Python exception comes out as data |
+//!
+//! [`persist`] has the rest of what concerns stores.
 //!
 //! # Which space code works on
 //!
@@ -72,4 +77,7 @@ pub use import::{
     table::{Importer, ModuleRecord, ModuleState},
 };
 pub use lifecycle::{DiscardOptions, DiscardReport, Held, ReloadReport, StayingThread, UnloadReport};
+pub use persist::{
+    AttachOptions, Store, StoreError, Target, Transaction, UpdateEntry, UpdateKind, UpdateOptions, UpdateReport,
+};
 pub use space::{Entered, Runtime, RuntimeBuilder, Space, SpaceBuilder};

@@ -767,11 +767,13 @@ class Update:
                 for imported, (before, now) in moved.items():
                     if value is not before:
                         continue
-                    if name != imported:
-                        if aliases is None:
-                            aliases = import_aliases(importer, module)
-                        if (imported, name) not in aliases:
-                            continue
+                    if aliases is None:
+                        aliases = import_aliases(importer, module)
+                    # Equal numbers are one object, and the module may have one of its own under the name. Where there is no
+                    # source, as in `__main__`, the name is taken for the imported one.
+                    is_unknown = name == imported and (not aliases or ("*", "*") in aliases)
+                    if (imported, name) not in aliases and not is_unknown:
+                        continue
                     if is_module:
                         if (id(importer), name) in self.rebound:
                             continue

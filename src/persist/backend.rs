@@ -74,7 +74,8 @@ pub trait Backend: Send + Sync + 'static {
         records: &[Record],
     ) -> Result<Outcome, StoreError>;
 
-    /// The moves of all branches after the one with this number, in order; 0 is before the first.
+    /// The moves of all branches after the one with this number, in order; 0 is before the first. When there are very many,
+    /// only the first of them.
     ///
     /// # Errors
     /// What the medium raised.

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// An error of a store. Unless it says otherwise, the store is what it was before.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// Two transactions changed the same modules or objects.
@@ -127,6 +127,12 @@ pub enum StoreError {
         /// How it ended: "been committed", "been aborted".
         how: &'static str,
     },
+    /// A space has nothing to do with the store.
+    #[error("the space {space:?} is not attached to this store; call attach() first")]
+    NotAttached {
+        /// The space's name.
+        space: String,
+    },
     /// A savepoint was used after the transaction went back behind it.
     #[error("this savepoint is gone: the transaction went back to an earlier one")]
     Savepoint,
@@ -183,13 +189,16 @@ pub enum StoreError {
         reason: String,
     },
     /// Another process has the store, and did not let go of it.
-    #[error("the store {} is locked by another process", path.display())]
+    #[error("the store {} is locked by another process; try again when that has finished", path.display())]
     Locked {
         /// Where the store is.
         path: PathBuf,
     },
     /// The store cannot be written.
-    #[error("the store {} cannot be written: {reason}", path.display())]
+    #[error(
+        "the store {} cannot be written: {reason}; look at the permissions of the file and its directory",
+        path.display()
+    )]
     ReadOnly {
         /// Where the store is.
         path: PathBuf,
@@ -235,16 +244,30 @@ pub struct Conflict {
     pub base: Option<RecordId>,
     /// Who wanted to commit.
     pub author: String,
-    /// The commits that changed these meanwhile, with their authors, the latest first.
+    /// The commits that changed these meanwhile, with their authors, the latest first: those among the last thousand of the
+    /// branch.
     pub others: Vec<(RecordId, String)>,
 }
+
+/// How many commits a message names.
+const TOLD: usize = 5;
 
 impl std::error::Error for Conflict {}
 
 impl std::fmt::Display for Conflict {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let named = |author: &str| if author.is_empty() { "somebody".to_owned() } else { author.to_owned() };
-        let others = self.others.iter().map(|(id, author)| format!("{} by {}", id.short(), named(author)));
+        let mut others: Vec<_> =
+            self.others.iter().map(|(id, author)| format!("{} by {}", id.short(), named(author))).collect();
+        match others.len() {
+            0 => others.push("earlier commits".to_owned()),
+            // All of them are in `others`; who reads this wants to know whom to talk to.
+            count if count > TOLD => {
+                others.truncate(TOLD);
+                others.push(format!("{} more", count - TOLD));
+            }
+            _ => {}
+        }
         let base = self.base.map_or_else(|| "the beginning".to_owned(), |id| id.short());
         let objects = self.objects.iter().map(|key| format!("the object {key:?}"));
         let changed: Vec<_> = self.modules.iter().cloned().chain(objects).collect();
@@ -252,7 +275,7 @@ impl std::fmt::Display for Conflict {
             formatter,
             "{} changed in {} since {base}, where this transaction of {} began; begin again from the new head of {:?}",
             changed.join(", "),
-            others.collect::<Vec<_>>().join(" and "),
+            others.join(" and "),
             named(&self.author),
             self.branch
         )

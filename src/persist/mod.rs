@@ -10,7 +10,8 @@
 //! | [`Commit`] | a snapshot, where it came from, who made it and why |
 //! | [`Heads`] | the moves of a branch's head, as they come |
 //! | [`Backend`] | what keeps a store; [`Memory`] and [`Sqlite`] are two |
-//! | [`UpdateReport`] | what an update of a space's modules did |
+//! | [`AttachOptions`] | which branch of a store a space sees; see [`Space::attach`](crate::Space::attach) |
+//! | [`UpdateReport`] | what an update of a space's modules did, or would do |
 //! | [`Checkout`] | a directory with the modules of a branch as files |
 
 mod adopt;
@@ -36,6 +37,7 @@ mod settings;
 mod settle;
 mod snapshot;
 mod source;
+pub(crate) mod space;
 mod sqlite;
 pub(crate) mod state;
 mod store;
@@ -57,6 +59,7 @@ pub use pickle::Reference;
 pub use record::{Commit, Identity, Module, Record, RecordId};
 pub use snapshot::{Change, Found, Snapshot};
 pub(crate) use source::check as check_source;
+pub use space::{AttachOptions, Target};
 pub use sqlite::Sqlite;
 pub use store::{Heads, MAIN, Store};
 pub use transaction::{Committed, Metadata, Savepoint, Transaction};

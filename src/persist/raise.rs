@@ -1,10 +1,10 @@
 //! Errors of stores as Python exceptions.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use rustpython_vm::{
     AsObject, Py, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyDictRef, PyTypeRef},
+    builtins::{PyBaseExceptionRef, PyDictRef, PyStr, PyTypeRef},
     pyclass,
     types::Representable,
 };
@@ -37,6 +37,40 @@ pub(crate) fn class(name: &str, vm: &VirtualMachine) -> PyTypeRef {
     let found = hidden_module("modspace", vm).and_then(|module| module.dict().get_item(name, vm));
     let class = found.ok().and_then(|class| class.downcast().ok());
     class.unwrap_or_else(|| vm.ctx.exceptions.runtime_error.to_owned())
+}
+
+/// An exception that was made of an error, by its address.
+type Made = (usize, StoreError);
+
+thread_local! {
+    /// While somebody of this thread wants errors as they were: the last one.
+    static MADE: RefCell<Option<Option<Made>>> = const { RefCell::new(None) };
+}
+
+/// Runs `body`. When it raises the exception that was made of an error of a store, the error comes with it.
+pub(crate) fn typed<R>(body: impl FnOnce() -> PyResult<R>) -> (PyResult<R>, Option<StoreError>) {
+    struct Back(Option<Option<Made>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            MADE.with_borrow_mut(|made| *made = before);
+        }
+    }
+    let _back = Back(MADE.replace(Some(None)));
+    let done = body();
+    let made = MADE.take().flatten();
+    let error = match (&done, made) {
+        // The address is that of this exception, which was there all the while, if the message is its own, too.
+        (Err(raised), Some((address, error))) if raised.get_id() == address && is_of(raised, &error) => Some(error),
+        _ => None,
+    };
+    (done, error)
+}
+
+fn is_of(raised: &PyBaseExceptionRef, error: &StoreError) -> bool {
+    let args = raised.args();
+    let message = args.as_slice().first().and_then(|message| message.downcast_ref::<PyStr>());
+    message.is_some_and(|message| message.as_bytes() == error.to_string().as_bytes())
 }
 
 /// The Python exception for an error of a store.
@@ -79,6 +113,11 @@ pub(crate) fn raise(error: &StoreError, vm: &VirtualMachine) -> PyBaseExceptionR
         // As above.
         let _ = exception.as_object().set_attr("in_use", vm.ctx.new_list(all), vm);
     }
+    MADE.with_borrow_mut(|made| {
+        if let Some(made) = made {
+            *made = Some((exception.get_id(), error.clone()));
+        }
+    });
     exception
 }
 

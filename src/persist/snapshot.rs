@@ -13,6 +13,7 @@ use super::{
     name::{self, INIT},
     record::{self, Commit, Entry, Identity, Module, Record, RecordId},
     state::State,
+    store::Store,
     transaction::{self, Metadata},
 };
 
@@ -53,6 +54,8 @@ pub struct Change {
 #[derive(Clone)]
 pub struct Snapshot {
     backend: Arc<dyn Backend>,
+    /// What keeps the store that it is of, without what is not stored yet.
+    stored: Arc<dyn Backend>,
     id: Option<RecordId>,
     modules: Option<RecordId>,
     objects: Option<RecordId>,
@@ -73,20 +76,26 @@ impl Snapshot {
             Some(id) => commit(&*backend, id).map(|commit| (commit.modules, commit.objects))?,
             None => (None, None),
         };
-        Ok(Self { backend, id, modules, objects, identities: Arc::default() })
+        Ok(Self { stored: Arc::clone(&backend), backend, id, modules, objects, identities: Arc::default() })
     }
 
     /// The same store with other modules and objects, of which some records are not in it.
     pub(super) fn with(&self, modules: Option<RecordId>, objects: Option<RecordId>, records: Vec<Record>) -> Self {
         let records = records.into_iter().map(|record| (record.id, record.bytes)).collect();
         let backend = Arc::new(Overlay { below: Arc::clone(&self.backend), records });
-        Self { backend, id: None, modules, objects, identities: Arc::default() }
+        let stored = Arc::clone(&self.stored);
+        Self { backend, stored, id: None, modules, objects, identities: Arc::default() }
     }
 
     /// The same store, without anything in it.
     pub(crate) fn emptied(&self) -> Self {
-        let backend = Arc::clone(&self.backend);
-        Self { backend, id: None, modules: None, objects: None, identities: Arc::default() }
+        Self { id: None, modules: None, objects: None, identities: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether it is of this store.
+    #[must_use]
+    pub fn is_of(&self, store: &Store) -> bool {
+        store.is_kept_by(&self.stored)
     }
 
     /// The id that bytes have, or would have, as a blob.
@@ -279,6 +288,25 @@ impl Snapshot {
         let mut all = Vec::new();
         collect(self.reader(), "", self.modules, &mut all)?;
         all.sort_by(|(one, _), (two, _)| one.cmp(two));
+        Ok(all)
+    }
+
+    /// The module of this name and what is in the package of this name; nothing when there is neither.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`], and what reading raised.
+    pub(super) fn under(&self, name: &str) -> Result<Vec<(String, Module)>, StoreError> {
+        let parts = name::parts(name)?;
+        let (mut all, mut package) = (Vec::new(), self.modules);
+        for (index, part) in parts.iter().enumerate() {
+            let is_last = index + 1 == parts.len();
+            match map::get(self.reader(), package, part)? {
+                Some(Entry::Module(module)) if is_last => all.push((name.to_owned(), module)),
+                Some(Entry::Package(inside)) if is_last => collect(self.reader(), name, Some(inside), &mut all)?,
+                Some(Entry::Package(inside)) => package = Some(inside),
+                Some(Entry::Module(_)) | None => break,
+            }
+        }
         Ok(all)
     }
 

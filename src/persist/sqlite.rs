@@ -44,6 +44,12 @@ const HEADER: &[u8] = b"SQLite format 3\0";
 /// | 2 | identities, imports and state of modules; objects |
 const FORMAT: u32 = 2;
 
+/// The bytes of a page.
+const PAGE: u32 = 1024;
+
+/// How many moves are given at once.
+const AT_ONCE: usize = 10_000;
+
 /// How long another process may have the store to itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -94,7 +100,10 @@ impl Sqlite {
 
     pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self, StoreError> {
         let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.to_owned() };
-        let unreadable = |error: &std::io::Error| not_a_store(&error.to_string());
+        let unreadable = |error: &std::io::Error| StoreError::File {
+            path: path.to_owned(),
+            reason: format!("it cannot be read: {error}; look at the permissions of the file and its directory"),
+        };
         if path.as_os_str().is_empty() {
             return Err(not_a_store("the path is empty"));
         }
@@ -133,7 +142,8 @@ impl Sqlite {
             path: path.to_owned(),
             reader: Mutex::new(reader),
             writer: Mutex::new(writer),
-            watch: Watch::new(path),
+            // Where the log is: beside the file that a link means, wherever the process goes.
+            watch: Watch::new(&std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())),
         })
     }
 
@@ -187,6 +197,9 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
         let reason = "it is an SQLite file of another program".to_owned();
         return Err(StoreError::NotAStore { path: path.to_owned(), reason });
     }
+    // Only a new file takes it. The names of records are hashes, so each record of a commit is written to another page: with
+    // small pages, the log of a commit has a third of the bytes.
+    connection.pragma_update(None, "page_size", PAGE).map_err(failed)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     // Acknowledged is on the disk.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
@@ -219,7 +232,15 @@ fn failed(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             StoreError::ReadOnly { path, reason: error.to_string() }
         }
-        Some(ErrorCode::CannotOpen) => StoreError::NotAStore { path, reason: error.to_string() },
+        // What it is was looked at before: this is about permissions.
+        Some(ErrorCode::CannotOpen) => {
+            let reason = "the file, or the log beside it, cannot be opened or made".to_owned();
+            StoreError::ReadOnly { path, reason }
+        }
+        Some(ErrorCode::DiskFull) => StoreError::Backend {
+            store: path.display().to_string(),
+            reason: "the disk is full; nothing was committed: make room, and begin again".to_owned(),
+        },
         _ => StoreError::Backend { store: path.display().to_string(), reason: error.to_string() },
     }
 }
@@ -295,9 +316,10 @@ impl Backend for Sqlite {
     fn moves(&self, after: u64) -> Result<Vec<Move>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT number, branch, source, target FROM moves WHERE number > ? ORDER BY number")?;
-            statement.query_map([after], to_move)?.collect()
+            let mut statement = connection.prepare_cached(
+                "SELECT number, branch, source, target FROM moves WHERE number > ? ORDER BY number LIMIT ?",
+            )?;
+            statement.query_map((after, AT_ONCE), to_move)?.collect()
         })
     }
 

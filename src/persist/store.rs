@@ -80,6 +80,10 @@ impl Store {
         Arc::ptr_eq(&self.backend, &other.backend)
     }
 
+    pub(super) fn is_kept_by(&self, backend: &Arc<dyn Backend>) -> bool {
+        Arc::ptr_eq(&self.backend, backend)
+    }
+
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
@@ -234,7 +238,8 @@ impl std::fmt::Debug for Heads {
 }
 
 impl Heads {
-    /// Waits until the head has moved, or the time is over; returns all moves since the last call.
+    /// Waits until the head has moved, or the time is over; returns the moves since the last call. When there are very many,
+    /// it returns the first of them, and the next call goes on.
     ///
     /// # Errors
     /// What the backend raised; nothing is lost then.
@@ -245,11 +250,12 @@ impl Heads {
                 deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(std::time::Instant::now()));
             self.backend.wait(self.after, left)?;
             let moves = self.backend.moves(self.after)?;
+            let is_all = moves.is_empty();
             if let Some(last) = moves.last() {
                 self.after = last.number;
             }
             let mine: Vec<_> = moves.into_iter().filter(|one| one.branch == self.branch).collect();
-            if !mine.is_empty() || left.is_zero() {
+            if !mine.is_empty() || left.is_zero() && is_all {
                 return Ok(mine);
             }
         }

@@ -22,6 +22,9 @@ pub type Metadata = serde_json::Map<String, serde_json::Value>;
 /// So many commits may have been taken back one after the other, and who began at the last of them still hears exactly who
 /// changed what since.
 const TAKEN_BACK: usize = 16;
+/// How many commits are looked through for those that are in the way. It takes about a second, and who began that long ago
+/// learns nothing from more of them.
+const LOOK_BACK: usize = 1000;
 
 /// What is to become of modules, by name; `None` removes one. That of a package's code ends in `.__init__`.
 type Edits = BTreeMap<String, Option<Module>>;
@@ -237,7 +240,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError::NoModule`]; the transaction is unchanged then.
     pub fn remove_module(&mut self, name: &str) -> Result<(), StoreError> {
-        for (name, _) in self.tree(name)? {
+        for name in self.tree(name)?.into_keys() {
             self.edits.insert(name, None);
         }
         Ok(())
@@ -548,7 +551,7 @@ impl Transaction {
         // The base may have been taken back, and others with it.
         let before = self.store.history(base).take(TAKEN_BACK).map(|entry| entry.map(|(id, _)| id));
         let before: BTreeSet<RecordId> = before.collect::<Result<_, _>>()?;
-        for entry in self.store.history(target.commit()) {
+        for entry in self.store.history(target.commit()).take(LOOK_BACK) {
             let (id, commit) = entry?;
             if before.contains(&id) {
                 break;
@@ -628,22 +631,30 @@ impl Transaction {
     }
 
     /// The modules that `name` stands for: one, or all that are in the package.
-    fn tree(&self, name: &str) -> Result<Vec<(String, Module)>, StoreError> {
-        name::parts(name)?;
-        let prefix = format!("{name}.");
-        let is_meant = |other: &str| other == name || other.starts_with(&prefix);
-        let mut all: BTreeMap<String, Module> =
-            self.base.modules()?.into_iter().filter(|(other, _)| is_meant(other)).collect();
-        for (other, module) in self.edits.iter().filter(|(other, _)| is_meant(other)) {
+    ///
+    /// # Errors
+    /// [`StoreError::NoModule`] when there are none.
+    fn tree(&self, name: &str) -> Result<BTreeMap<String, Module>, StoreError> {
+        let all = self.under(name)?;
+        if all.is_empty() {
+            return Err(StoreError::NoModule { name: name.to_owned(), snapshot: self.base.named() });
+        }
+        Ok(all)
+    }
+
+    /// The module of this name, and what is in the package of this name.
+    fn under(&self, name: &str) -> Result<BTreeMap<String, Module>, StoreError> {
+        let mut all: BTreeMap<String, Module> = self.base.under(name)?.into_iter().collect();
+        // They stand together: no character of a name comes before the dot.
+        let is_meant =
+            |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        for (other, module) in self.edits.range(name.to_owned()..).take_while(|(other, _)| is_meant(other)) {
             match module {
                 Some(module) => all.insert(other.clone(), module.clone()),
                 None => all.remove(other),
             };
         }
-        if all.is_empty() {
-            return Err(StoreError::NoModule { name: name.to_owned(), snapshot: self.base.named() });
-        }
-        Ok(all.into_iter().collect())
+        Ok(all)
     }
 
     /// Whether a module can stand under this name: nothing above it may be a module, and it must not be a package.
@@ -655,7 +666,7 @@ impl Transaction {
             }
         }
         let name = parts.join(".");
-        if parts.last() != Some(&INIT) && self.tree(&name).is_ok() {
+        if parts.last() != Some(&INIT) && !self.under(&name)?.is_empty() {
             return Err(StoreError::ModuleAndPackage { name });
         }
         Ok(())

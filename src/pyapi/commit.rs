@@ -52,7 +52,7 @@ pub(super) fn space(
             let generation = module_space::generation_of(space, vm)?;
             match attachment(&generation, store, branch, vm)? {
                 Some(_) => Ok(Some(generation.id())),
-                None => Err(module_space::not_attached(space, vm)),
+                None => Err(raise(&StoreError::NotAttached { space: generation.name().to_owned() }, vm)),
             }
         }
         None => {

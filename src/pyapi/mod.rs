@@ -76,6 +76,9 @@ pub(crate) fn shared(vm: &VirtualMachine) -> PyResult<Arc<Shared>> {
 
 /// The Python exception for an error of this crate.
 pub(crate) fn raise(error: &Error, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    if let Error::Store(error) = error {
+        return crate::persist::raise::raise(error, vm);
+    }
     let class = match (error, Shared::of(vm)) {
         (Error::Closed { .. } | Error::Unknown { .. }, Some(shared)) => shared.closed_error.clone(),
         (Error::Delegation { .. } | Error::Pattern { .. } | Error::Name { .. }, _) => {

@@ -7,7 +7,7 @@ use std::{
 
 use rustpython_vm::{
     AsObject, FromArgs, Py, PyObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
+    builtins::{PyList, PySet, PyStr, PyStrRef, PyTuple, PyType},
     function::FuncArgs,
     pyclass,
     types::{Constructor, Initializer, Representable},
@@ -30,13 +30,7 @@ use crate::{
         policy::Pattern,
     },
     lifecycle::{self, DiscardOptions},
-    persist::{
-        self, MAIN, UpdateOptions,
-        finder::{self, Attachment},
-        follow,
-        raise::{class, raise as raise_store},
-        update,
-    },
+    persist::{self, AttachOptions, MAIN, UpdateOptions, space as of_store},
     space::{Config, SearchPath, create, run},
     vm::{native::payload, panic},
 };
@@ -391,10 +385,8 @@ impl ModuleSpace {
         let follow = flag(args.follow, "follow", vm)?;
         let branch = args.branch.map_or_else(|| MAIN.to_owned(), |branch| branch.to_string_lossy().into_owned());
         let prefix = args.prefix.map(|prefix| text(&prefix, "prefix", vm)).transpose()?;
-        let attachment =
-            vm.allow_threads(|| Attachment::new(store, &branch, prefix)).map_err(|error| raise_store(&error, vm))?;
-        let attachment = enter(zelf.node(vm)?, vm, |generation| finder::attach(generation, attachment, vm))?;
-        if follow { follow::follow(zelf.node(vm)?, attachment, vm) } else { Ok(()) }
+        let options = AttachOptions { branch, prefix, follow };
+        enter(zelf.node(vm)?, vm, |generation| of_store::attach(generation, &store, options, vm))
     }
 
     /// Lets the space see the last commit of the branch: the modules that it has loaded are updated in place, all or none
@@ -402,17 +394,7 @@ impl ModuleSpace {
     #[pymethod]
     fn sync(zelf: &Py<Self>, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
         let options = args.options(vm)?;
-        enter(zelf.node(vm)?, vm, |generation| {
-            let mut report = None;
-            for (_, attachment) in attachments(generation, zelf, vm)? {
-                let done = update::update(generation, &attachment, || attachment.head(), &options, false, vm)?;
-                match &mut report {
-                    None => report = Some(done),
-                    Some(report) => report.add(done),
-                }
-            }
-            Ok(UpdateReport(report.unwrap_or_default()))
-        })
+        enter(zelf.node(vm)?, vm, |generation| of_store::sync(generation, &options, vm)).map(UpdateReport)
     }
 
     /// Calls `hook(instance, old)` for the instances that there are when a class of the space, given as `"pkg.mod.Class"`, is
@@ -443,39 +425,20 @@ impl ModuleSpace {
     #[pymethod]
     fn at(zelf: &Py<Self>, commit: PyStrRef, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
         let (id, options) = (store::commit_id(&commit, vm)?, args.options(vm)?);
-        enter(zelf.node(vm)?, vm, |generation| {
-            let mut missing = None;
-            for (_, attachment) in attachments(generation, zelf, vm)? {
-                match vm.allow_threads(|| attachment.store.at(id)) {
-                    Ok(target) => {
-                        let done = update::update(generation, &attachment, || Ok(target), &options, false, vm)?;
-                        return Ok(UpdateReport(done));
-                    }
-                    Err(error) => missing = Some(error),
-                }
-            }
-            Err(missing.map_or_else(|| not_attached(zelf, vm), |error| raise_store(&error, vm)))
-        })
+        enter(zelf.node(vm)?, vm, |generation| of_store::at(generation, id, &options, vm)).map(UpdateReport)
     }
 
     /// Ends what `attach` began: the last one, or that of a store. What was imported stays.
     #[pymethod]
     fn detach(zelf: &Py<Self>, args: DetachArgs, vm: &VirtualMachine) -> PyResult<()> {
         let store = args.store.map(|store| store::store_of(&store, vm)).transpose()?;
-        enter(zelf.node(vm)?, vm, |generation| {
-            let found = attachments(generation, zelf, vm)?
-                .into_iter()
-                .find(|(_, attachment)| store.as_ref().is_none_or(|store| store.is_same(&attachment.store)));
-            let (finder, _) = found.ok_or_else(|| not_attached(zelf, vm))?;
-            finder::detach(generation, &finder, vm)
-        })
+        enter(zelf.node(vm)?, vm, |generation| of_store::detach(generation, store.as_ref(), vm))
     }
 
     /// The commit of the store that the space sees, or None.
     #[pygetset]
     fn commit(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Option<String>> {
-        let attachments = finder::attachments(&*zelf.generation(vm)?, vm)?;
-        let commit = attachments.first().and_then(|(_, attachment)| attachment.snapshot().commit());
+        let commit = of_store::commit(&*zelf.generation(vm)?, vm)?;
         Ok(commit.map(|commit| commit.to_string()))
     }
 
@@ -501,16 +464,6 @@ pub(super) fn generation_of(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyR
     space.generation(vm)
 }
 
-/// What attaches the space to stores; an error when nothing does.
-fn attachments(
-    generation: &Arc<Generation>,
-    space: &Py<ModuleSpace>,
-    vm: &VirtualMachine,
-) -> PyResult<Vec<(PyObjectRef, Arc<Attachment>)>> {
-    let attachments = finder::attachments(generation, vm)?;
-    if attachments.is_empty() { Err(not_attached(space, vm)) } else { Ok(attachments) }
-}
-
 /// What a space would do to see what `target` makes of the branch that it follows in the store.
 pub(super) fn plan(
     space: &PyObject,
@@ -521,20 +474,10 @@ pub(super) fn plan(
     let Some(space) = space.downcast_ref::<ModuleSpace>() else {
         return Err(vm.new_type_error(format!("space must be a ModuleSpace, not {}", space.class().name())));
     };
-    enter(space.node(vm)?, vm, |generation| {
-        let found = attachments(generation, space, vm)?;
-        let attachment = found.into_iter().map(|(_, attachment)| attachment).find(|one| one.store.is_same(store));
-        let attachment = attachment.ok_or_else(|| not_attached(space, vm))?;
-        let target = target(&attachment.branch)?;
-        let report = update::update(generation, &attachment, || Ok(target), &UpdateOptions::default(), true, vm)?;
-        Ok(UpdateReport(report))
-    })
-}
-
-pub(super) fn not_attached(space: &Py<ModuleSpace>, vm: &VirtualMachine) -> PyBaseExceptionRef {
-    let name = space.node.get().map_or("", |node| &node.name);
-    let message = format!("the space {name:?} is not attached to this store; call attach() first");
-    vm.new_exception_msg(class("StoreError", vm), message.into())
+    let options = UpdateOptions::default();
+    let is_meant = |one: &persist::Store| one.is_same(store);
+    enter(space.node(vm)?, vm, |generation| of_store::plan(generation, is_meant, target, &options, vm))
+        .map(UpdateReport)
 }
 
 #[derive(FromArgs)]

@@ -106,7 +106,10 @@ fn text(bytes: Vec<u8>, vm: &VirtualMachine) -> PyResult {
 fn to_json(value: &PyDictRef, vm: &VirtualMachine) -> PyResult<Metadata> {
     let text = hidden_module("json", vm)?.get_attr("dumps", vm)?.call((value.clone(),), vm)?;
     let text: PyStrRef = text.downcast().map_err(|_| vm.new_type_error("json.dumps() returned no str"))?;
-    serde_json::from_str(&text.to_string_lossy()).map_err(|error| vm.new_value_error(error.to_string()))
+    serde_json::from_str(&text.to_string_lossy()).map_err(|error| {
+        let message = format!("the metadata cannot be stored, as with surrogates, NaN and infinity: {error}");
+        vm.new_value_error(message)
+    })
 }
 
 fn from_json(value: &Metadata, vm: &VirtualMachine) -> PyResult {
@@ -589,10 +592,11 @@ impl Transaction {
 
     fn end(&self, how: &'static str, vm: &VirtualMachine) -> PyResult<Box<persist::Transaction>> {
         self.check_thread(vm)?;
-        match std::mem::replace(&mut *self.state.lock(), State::Ended(how)) {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Ended(how)) {
             State::Open(transaction) => Ok(transaction),
             State::Ended(before) => {
-                *self.state.lock() = State::Ended(before);
+                *state = State::Ended(before);
                 Err(raise(&StoreError::Ended { how: before }, vm))
             }
         }

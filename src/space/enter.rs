@@ -38,6 +38,10 @@ impl<'vm> Entered<'vm> {
         self.vm
     }
 
+    pub(crate) const fn generation(&self) -> &'vm Arc<Generation> {
+        self.generation
+    }
+
     /// The namespace of the space's `__main__`.
     ///
     /// # Errors
@@ -146,8 +150,15 @@ fn context_free(generation: &Arc<Generation>, error: &PyBaseExceptionRef, vm: &V
     owner::enter(Owner::Space(Arc::clone(generation)), || to_python_error(error, vm))
 }
 
+/// How many causes of an exception are told: an exception can be its own.
+const CAUSES: usize = 16;
+
 /// The exception as data.
 pub(crate) fn to_python_error(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> PythonError {
+    described(error, CAUSES, vm)
+}
+
+fn described(error: &PyBaseExceptionRef, deeper: usize, vm: &VirtualMachine) -> PythonError {
     let class = error.class();
     let module = class.as_object().get_attr("__module__", vm).ok();
     let module =
@@ -164,5 +175,7 @@ pub(crate) fn to_python_error(error: &PyBaseExceptionRef, vm: &VirtualMachine) -
     if vm.write_exception(&mut traceback, error).is_err() {
         traceback.clear();
     }
-    PythonError { class, message, traceback }
+    let cause = error.__cause__().filter(|_| deeper > 0);
+    let cause = cause.map(|cause| Box::new(described(&cause, deeper - 1, vm)));
+    PythonError { class, message, traceback, cause }
 }

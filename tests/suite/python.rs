@@ -43,6 +43,7 @@ programs! {
     test_reload_running,
     test_reload_state,
     test_store,
+    test_store_bad_input,
     test_store_guards,
     test_store_processes,
     test_store_state,
