@@ -901,6 +901,7 @@ def plan(pairs, added, replace, importers, unraisable, executed):
     update.plan()
     update.rebind()
     effects.of_plan(update, executed)
+    update.report.sort(key=lambda entry: entry[1])
     return update, update.changes, update.report, update.refused
 
 

@@ -15,6 +15,13 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How often to look although the system tells: a file system of another machine tells nothing.
 const LOOK_SELDOM: Duration = Duration::from_millis(500);
 
+/// How long to look often after a sign: SQLite writes the log first, which the system tells, waits for the disk, and makes the
+/// commit visible then in shared memory, which nobody tells.
+const SETTLES: Duration = Duration::from_millis(300);
+
+/// How often to look then.
+const LOOK_OFTEN: Duration = Duration::from_millis(3);
+
 /// Counts the signs that something was written into an SQLite file or its log.
 pub(crate) struct Watch {
     folder: std::path::PathBuf,
@@ -26,7 +33,8 @@ pub(crate) struct Watch {
 
 #[derive(Default)]
 struct Signs {
-    count: Mutex<u64>,
+    /// How many there were, and when the last one was.
+    count: Mutex<(u64, Option<Instant>)>,
     changed: Condvar,
 }
 
@@ -38,7 +46,9 @@ impl std::fmt::Debug for Watch {
 
 impl Signs {
     fn add(&self) {
-        *self.count.lock() += 1;
+        let mut count = self.count.lock();
+        *count = (count.0 + 1, Some(Instant::now()));
+        drop(count);
         self.changed.notify_all();
     }
 }
@@ -81,16 +91,20 @@ impl Watch {
             watcher.watch(&self.folder, RecursiveMode::NonRecursive).ok()?;
             Some(watcher)
         });
-        *self.signs.count.lock()
+        self.signs.count.lock().0
     }
 
     /// Waits until there was a sign that was not seen, or the time is over, or it is time to look without a sign.
     pub(crate) fn wait(&self, seen: u64, timeout: Duration) {
         let is_told = matches!(self.watcher.get(), Some(Some(_)));
-        let pause = timeout.min(if is_told { LOOK_SELDOM } else { LOOK });
-        let deadline = Instant::now() + pause;
         let mut count = self.signs.count.lock();
-        while *count == seen {
+        let pause = match count.1 {
+            Some(last) if last.elapsed() < SETTLES => LOOK_OFTEN,
+            _ if is_told => LOOK_SELDOM,
+            _ => LOOK,
+        };
+        let deadline = Instant::now() + timeout.min(pause);
+        while count.0 == seen {
             if self.signs.changed.wait_until(&mut count, deadline).timed_out() {
                 return;
             }

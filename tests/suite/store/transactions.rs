@@ -394,7 +394,6 @@ fn a_commit_writes_what_it_changes() -> Result<(), StoreError> {
     // The same sources, one after the other, whatever the order.
     let other = Store::memory();
     commit(&other, |change| (1000..2000).try_for_each(|number| change.new_module(&format!("m{number}"), b"")))?;
-    let before = other.snapshot("main")?.modules_id();
     commit(&other, |change| change.new_module("extra", b""))?;
     commit(&other, |change| {
         (0..1000)

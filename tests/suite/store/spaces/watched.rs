@@ -351,6 +351,13 @@ impl Watched {
                     }
                 }
             }
+            // What it takes by way of a module that does not change is what that had before, when it changes with this update:
+            // the model does not say which.
+            let taken = new.module.imports.iter().filter(|import| {
+                let is_passed_on = import.name.as_ref().is_some_and(|name| name.starts_with("K_"));
+                is_passed_on && !updated.contains(&import.from)
+            });
+            new.stale = taken.map(Import::alias).collect();
             self.live.insert(*module, new);
         }
         for module in &removed {
