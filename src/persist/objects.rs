@@ -259,7 +259,7 @@ impl Transaction {
     }
 
     /// Puts an object of a snapshot, maybe of another store, under `key`, as it is. With `classes`, the modules that it
-    /// refers to come along, and what these import, as far as they are in the snapshot; see [`super::copy`].
+    /// refers to come along, and what these import, as far as they are in the snapshot.
     ///
     /// # Errors
     /// [`StoreError::NoObject`], [`StoreError::Key`]; [`StoreError::Differ`] and [`StoreError::ModuleAndPackage`] when a

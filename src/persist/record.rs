@@ -202,7 +202,7 @@ pub struct Module {
     pub metadata: Option<RecordId>,
     /// Which module it is. `None` in what the first format has, until the module is updated.
     pub identity: Option<Identity>,
-    /// Which names it imports from which modules; see [`super::imports`]. `None` when that was not recorded.
+    /// Which names it imports from which modules. `None` when that was not recorded.
     pub imports: Option<RecordId>,
     /// The values of its globals that are kept. `None` when none are.
     pub state: Option<RecordId>,
