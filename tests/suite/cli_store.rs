@@ -144,8 +144,8 @@ fn a_plan_says_what_a_commit_would_do() {
     assert!(lines[0].starts_with("from commit ") && lines[0].ends_with(" to the files: 1 updated, 0 removed"));
     let rest = [
         "  updated  base.LIMIT",
-        "  added    base.g",
         "  deleted  base.f",
+        "  added    base.g",
         "  note     user: still has f, which base defines no more",
         "  rebound  user.LIMIT: imported from base",
         "  new      new",
