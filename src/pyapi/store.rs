@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
     thread::{self, ThreadId},
 };
 
@@ -529,7 +530,8 @@ impl Store {
         let (is_joined, space) = (manager.is_some(), how.space);
         let state = Mutex::new(State::Open(Box::new(transaction)));
         let (thread, unkept) = (thread::current().id(), Mutex::default());
-        let transaction = Transaction { thread, space, is_joined, state, unkept }.into_ref(&vm.ctx);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let transaction = Transaction { number, thread, space, is_joined, state, unkept }.into_ref(&vm.ctx);
         commit::set_guard(transaction.as_object(), how.guard, vm)?;
         if let Some(manager) = manager {
             objects::join(&transaction, manager, message, author, vm)?;
@@ -549,6 +551,9 @@ fn in_use_object(in_use: persist::InUse, vm: &VirtualMachine) -> PyObjectRef {
     persist::raise::InUse(in_use).into_ref(&vm.ctx).into()
 }
 
+/// The number of the next transaction.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 enum State {
     Open(Box<persist::Transaction>),
     /// How it ended.
@@ -558,6 +563,8 @@ enum State {
 /// A change to a store that nobody sees before it is committed. Only the thread that began it can use it.
 #[pyclass(module = "modspace", name = "Transaction")]
 pub(crate) struct Transaction {
+    /// One that no other has had in this process.
+    number: u64,
     thread: ThreadId,
     /// The space whose modules keep values with it.
     space: Option<SpaceId>,
@@ -746,13 +753,13 @@ impl Transaction {
     fn savepoint(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Savepoint>> {
         objects::write_objects(zelf, vm)?;
         let savepoint = zelf.with(vm, |change| Ok(change.savepoint()))?;
-        Ok(Savepoint { savepoint, transaction: std::ptr::from_ref(zelf).addr() }.into_ref(&vm.ctx))
+        Ok(Savepoint { savepoint, transaction: zelf.number }.into_ref(&vm.ctx))
     }
 
     /// Goes back to a savepoint; later ones are gone then, this one stays.
     #[pymethod]
     fn rollback(zelf: &Py<Self>, savepoint: PyRef<Savepoint>, vm: &VirtualMachine) -> PyResult<()> {
-        if savepoint.transaction != std::ptr::from_ref(zelf).addr() {
+        if savepoint.transaction != zelf.number {
             let message = "this savepoint is of another transaction";
             return Err(vm.new_exception_msg(class("StoreError", vm), message.into()));
         }
@@ -817,7 +824,8 @@ impl Transaction {
 #[pyclass(module = "modspace", name = "Savepoint")]
 pub(crate) struct Savepoint {
     savepoint: persist::Savepoint,
-    transaction: usize,
+    /// The number of its transaction.
+    transaction: u64,
 }
 payload!(Savepoint);
 
