@@ -225,6 +225,9 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
 
 fn failed(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_owned();
+    if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ) {
+        return StoreError::Damaged { path, reason: "it ends too early".to_owned() };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StoreError::NotAStore { path, reason: "it is not an SQLite file".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, reason: error.to_string() },
