@@ -554,6 +554,11 @@ impl Generation {
         Ok(found)
     }
 
+    /// What `sys.modules` has under `name` for threads that import no second copies.
+    pub(crate) fn commonly_loaded(&self, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+        entry(&self.common_modules(vm)?, name, vm)
+    }
+
     /// Lets all threads have what was loaded for one that imports a second copy of another module.
     pub(crate) fn share_loaded(&self, name: &Py<PyStr>, module: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
         if name.to_str().and_then(|name| self.asides.copies(name)) == Some(false) {

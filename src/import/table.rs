@@ -212,6 +212,13 @@ impl ModuleTable {
         self.records.get(name).map(|record| record.clone())
     }
 
+    /// Calls `see` with each module that was imported, and who imported it.
+    pub(crate) fn each_import(&self, mut see: impl FnMut(&str, &Importer)) {
+        for record in &self.records {
+            record.importers.iter().for_each(|importer| see(record.key(), importer));
+        }
+    }
+
     /// The names of all records, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.records.iter().map(|record| record.key().clone()).collect();

@@ -2,11 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruff_python_ast::{
-    Stmt,
-    statement_visitor::{StatementVisitor, walk_stmt},
-};
-
 use super::{
     error::StoreError,
     name::INIT,
@@ -90,72 +85,8 @@ fn needed(from: &Snapshot, references: &[Reference]) -> Result<BTreeMap<String, 
         let Some(found) = found else { continue };
         let is_package = matches!(found, Found::Package(_));
         let Some(module) = found.module() else { continue };
-        next.extend(imports(&name, is_package, &from.blob(module.source)?));
+        next.extend(from.all_imports(&name)?.modules());
         all.insert(if is_package { format!("{name}.{INIT}") } else { name }, module);
     }
     Ok(all)
-}
-
-/// The names of what a module may import: `from a import b` may mean `a.b`, too.
-fn imports(name: &str, is_package: bool, source: &[u8]) -> Vec<String> {
-    struct Imports<'name> {
-        name: &'name str,
-        is_package: bool,
-        found: Vec<String>,
-    }
-    impl Imports<'_> {
-        /// The module that an import with so many dots begins at; `None` when that is above everything.
-        fn origin(&self, level: u32) -> Option<String> {
-            let up = level.saturating_sub(u32::from(self.is_package));
-            (0..up).try_fold(self.name, |name, _| name.rsplit_once('.').map(|(above, _)| above)).map(str::to_owned)
-        }
-    }
-    impl<'tree> StatementVisitor<'tree> for Imports<'_> {
-        fn visit_stmt(&mut self, statement: &'tree Stmt) {
-            match statement {
-                Stmt::Import(import) => self.found.extend(import.names.iter().map(|alias| alias.name.to_string())),
-                Stmt::ImportFrom(import) => {
-                    let module = import.module.as_ref().map(ToString::to_string);
-                    let origin = if import.level == 0 { None } else { self.origin(import.level) };
-                    let Some(module) = (match (origin, module, import.level) {
-                        (Some(origin), Some(module), _) => Some(format!("{origin}.{module}")),
-                        (Some(origin), None, _) => Some(origin),
-                        (None, module, 0) => module,
-                        (None, ..) => None,
-                    }) else {
-                        return;
-                    };
-                    self.found.extend(import.names.iter().map(|alias| format!("{module}.{}", alias.name)));
-                    self.found.push(module);
-                }
-                _ => walk_stmt(self, statement),
-            }
-        }
-    }
-    let text = String::from_utf8_lossy(source);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    // One that does not compile imports nothing.
-    let Ok(parsed) = ruff_python_parser::parse_module(text) else { return Vec::new() };
-    let mut imports = Imports { name, is_package, found: Vec::new() };
-    imports.visit_body(parsed.suite());
-    imports.found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::imports;
-
-    #[test]
-    fn imports_are_found_wherever_they_stand() {
-        let source = b"import a, b.c as d\nfrom e import f\ndef g():\n    try:\n        from . import h\n    except E:\n        \
-            from ..i import j\nclass K:\n    from .... import too_far\n";
-        let found = |name, is_package| {
-            let mut found = imports(name, is_package, source);
-            found.sort();
-            found.join(" ")
-        };
-        assert_eq!(found("p.q.m", false), "a b.c e e.f p.i p.i.j p.q p.q.h");
-        assert_eq!(found("p.q", true), "a b.c e e.f p.i p.i.j p.q p.q.h");
-        assert_eq!(imports("m", false, b"from . import x\nimport"), [] as [&str; 0]);
-    }
 }

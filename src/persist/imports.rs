@@ -38,6 +38,15 @@ impl Imports {
         self.0.iter().map(|(module, names)| (module.as_str(), names))
     }
 
+    /// The modules, and what may be submodules of them: `from a import b` may mean `a.b`.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = String> {
+        let with_submodules = |(module, names): (&String, &Names)| -> Vec<String> {
+            let submodules = names.iter().filter_map(|name| submodule(module, name));
+            submodules.chain([module.clone()]).collect()
+        };
+        self.0.iter().flat_map(with_submodules)
+    }
+
     /// The names taken from a module; `None` when it is not imported.
     #[must_use]
     pub fn of(&self, module: &str) -> Option<&Names> {
@@ -115,6 +124,16 @@ pub(crate) fn scan(name: &str, source: &[u8]) -> Option<(Imports, Defined)> {
     Some(scan.finish())
 }
 
+/// What the source of the module `name` takes from the module `from`, as names there and names here. Where it takes all
+/// names, that is a name.
+pub(crate) fn aliases(name: &str, source: &str, from: &str) -> BTreeSet<(String, String)> {
+    let Ok(parsed) = ruff_python_parser::parse_module(source) else { return BTreeSet::new() };
+    let mut scan = Scan::new(name);
+    scan.visit_body(&parsed.syntax().body);
+    let taken = scan.aliases.into_iter().filter(|(module, _)| module == from);
+    taken.map(|(_, names)| names).collect()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Module,
@@ -136,6 +155,8 @@ struct Scan {
     /// The parts of the module's name.
     parts: Vec<String>,
     imports: Imports,
+    /// Of each `from m import name as local`: the module, and the names.
+    aliases: Vec<(String, (String, String))>,
     defined: Defined,
     /// Which modules a local name stands for.
     locals: BTreeMap<String, Names>,
@@ -158,6 +179,7 @@ impl Scan {
         Self {
             parts: name.split('.').map(str::to_owned).collect(),
             imports: Imports::default(),
+            aliases: Vec::new(),
             defined: Defined::default(),
             locals: BTreeMap::new(),
             dotted: HashSet::new(),
@@ -285,6 +307,8 @@ impl Scan {
         };
         for alias in &statement.names {
             let name = alias.name.as_str();
+            let names = (name.to_owned(), local(alias).to_owned());
+            self.aliases.extend(module.clone().map(|module| (module, names)));
             if name == ALL {
                 self.defined.is_open = true;
                 self.stars.extend(module.clone());
@@ -509,6 +533,18 @@ mod tests {
     fn defined(source: &str) -> (String, bool) {
         let (_, defined) = scan("m", source.as_bytes()).expect("it compiles");
         (defined.names.into_iter().collect::<Vec<_>>().join(" "), defined.is_open)
+    }
+
+    #[test]
+    fn aliases_are_of_one_module() {
+        let source = "from a import x, y as z\nfrom b import x as q\ndef f():\n    from .a import v\nfrom a import *\n";
+        let pairs = |name: &str, from: &str| {
+            aliases(name, source, from).into_iter().map(|(name, local)| format!("{name} {local}")).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("m", "a"), ["* *", "x x", "y z"]);
+        assert_eq!(pairs("p.m", "p.a"), ["v v"]);
+        assert_eq!(pairs("p.__init__", "p.a"), ["v v"]);
+        assert!(pairs("m", "c").is_empty() && aliases("m", "from a import (", "a").is_empty());
     }
 
     #[test]

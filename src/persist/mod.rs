@@ -14,11 +14,9 @@
 //! | [`UpdateReport`] | what an update of a space's modules did, or would do |
 //! | [`Checkout`] | a directory with the modules of a branch as files |
 
-mod adopt;
 mod backend;
 mod copy;
 mod declared;
-mod effects;
 mod error;
 pub(crate) mod finder;
 pub(crate) mod follow;
@@ -27,14 +25,12 @@ pub(crate) mod imports;
 mod maintain;
 mod map;
 mod memory;
-mod migrate;
 mod name;
 mod objects;
 mod pickle;
 pub(crate) mod raise;
 mod record;
 mod settings;
-mod settle;
 mod snapshot;
 mod source;
 pub(crate) mod space;

@@ -227,16 +227,24 @@ impl Snapshot {
         }
     }
 
+    /// What a module imports, from the snapshot or elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::module`].
+    pub(super) fn all_imports(&self, name: &str) -> Result<Imports, StoreError> {
+        let module = self.module(name)?;
+        let is_package = matches!(self.find(name)?, Some(Found::Package(_)));
+        let full = if is_package && import_name(name) == name { join(name, INIT) } else { name.to_owned() };
+        self.imports_of(&full, &module)
+    }
+
     /// What a module imports from modules that the snapshot has, as imports name them.
     ///
     /// # Errors
     /// As [`Self::module`].
     pub fn imports(&self, name: &str) -> Result<BTreeMap<String, Names>, StoreError> {
-        let module = self.module(name)?;
-        let is_package = matches!(self.find(name)?, Some(Found::Package(_)));
-        let full = if is_package && import_name(name) == name { join(name, INIT) } else { name.to_owned() };
         let mut imports = BTreeMap::new();
-        for (module, names) in self.imports_of(&full, &module)?.iter() {
+        for (module, names) in self.all_imports(name)?.iter() {
             match self.find(module) {
                 Ok(Some(_)) => drop(imports.insert(module.to_owned(), names.clone())),
                 Ok(None) | Err(StoreError::Name { .. }) => {}

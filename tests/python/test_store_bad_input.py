@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sqlite3
 import subprocess
 import threading
 import time
@@ -9,11 +10,6 @@ import unittest
 
 import modspace
 from support import MODSPACE, STRESS, Watched
-
-try:
-    import sqlite3
-except ImportError:
-    sqlite3 = None
 
 
 class Bad(Watched):
@@ -351,7 +347,6 @@ class Places(Bad):
                               (os.path.join(root, "absent", "x"), "no directory")):
             self.assert_refused(lambda: modspace.Store.open(place), place, reason)
 
-    @unittest.skipUnless(sqlite3, "no sqlite3")
     def test_a_file_that_another_holds_for_too_long(self):
         other = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(other.close)
@@ -366,7 +361,6 @@ class Places(Bad):
         self.store.new_module("late", "")
         self.assertEqual(self.store.modules(), ["good", "late"])
 
-    @unittest.skipUnless(sqlite3, "no sqlite3")
     def test_records_that_somebody_changed(self):
         space = self.attached()
         other = sqlite3.connect(self.path)

@@ -89,6 +89,12 @@ impl Module {
         constant.into_iter().chain(own.map(|name| (*name).to_owned())).chain(aliases).collect()
     }
 
+    /// The constants that it has and imports: what is in `SEEN`, as they were when it was executed.
+    pub(super) fn constants(&self) -> impl Iterator<Item = String> {
+        let is_constant = |import: &&Import| import.name.as_ref().is_some_and(|name| name.starts_with('K'));
+        std::iter::once("K".to_owned()).chain(self.imports.iter().filter(is_constant).map(Import::alias))
+    }
+
     pub(super) fn source(&self) -> String {
         let mut text = String::new();
         if self.empty {
@@ -106,6 +112,8 @@ impl Module {
                 None => format!("import {from}"),
             });
         }
+        let seen: String = self.constants().map(|name| format!(" {name},")).collect();
+        line(format!("SEEN = ({seen})"));
         for (name, body) in &self.functions {
             line(format!("def {name}():\n    return {}", body.expression("")));
         }

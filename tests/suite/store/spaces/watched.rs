@@ -54,6 +54,8 @@ pub(super) struct Live {
     pub(super) bases: BTreeMap<&'static str, Option<usize>>,
     /// Imports whose module or name went since.
     pub(super) stale: BTreeSet<String>,
+    /// The constants that it had when it was executed, where that is known.
+    pub(super) seen: Option<Vec<u8>>,
     /// Loaded by an attachment that has ended: nobody updates it any more.
     pub(super) is_left: bool,
 }
@@ -247,12 +249,17 @@ impl Watched {
     pub(super) fn begin(&self, module: Rc<Module>) -> Live {
         let names = module.functions.keys().chain(module.classes.keys());
         let objects = names.map(|name| (*name, next())).collect();
-        Live { module, objects, bases: BTreeMap::new(), stale: BTreeSet::new(), is_left: false }
+        Live { module, objects, bases: BTreeMap::new(), stale: BTreeSet::new(), seen: None, is_left: false }
     }
 
-    /// Notes which objects the bases of the module's classes are.
-    pub(super) fn note_bases(&mut self, module: usize) {
+    /// Notes what the module has just been executed with: constants, and which objects the bases of its classes are.
+    pub(super) fn note_executed(&mut self, module: usize) {
         let Some(live) = self.live.get(&module) else { return };
+        let value = |name: String| match self.origin(module, &name)? {
+            Origin::Constant(value) => Some(value),
+            _ => None,
+        };
+        let seen = live.module.constants().map(value).collect();
         let classes: Vec<_> = live.module.classes.iter().map(|(name, class)| (*name, class.base.clone())).collect();
         let object = |name: &str| match self.origin(module, name)? {
             Origin::Class(owner, name) => self.live.get(&owner)?.objects.get(name).copied(),
@@ -261,6 +268,7 @@ impl Watched {
         let bases = classes.into_iter().map(|(name, base)| (name, base.and_then(|base| object(&base)))).collect();
         if let Some(live) = self.live.get_mut(&module) {
             live.bases = bases;
+            live.seen = seen;
         }
     }
 
@@ -285,7 +293,7 @@ impl Watched {
             let live = self.begin(stored.module);
             self.live.insert(*module, live);
         }
-        new.into_iter().for_each(|module| self.note_bases(module));
+        new.into_iter().for_each(|module| self.note_executed(module));
         Ok(())
     }
 
@@ -351,13 +359,6 @@ impl Watched {
                     }
                 }
             }
-            // What it takes by way of a module that does not change is what that had before, when it changes with this update:
-            // the model does not say which.
-            let taken = new.module.imports.iter().filter(|import| {
-                let is_passed_on = import.name.as_ref().is_some_and(|name| name.starts_with("K_"));
-                is_passed_on && !updated.contains(&import.from)
-            });
-            new.stale = taken.map(Import::alias).collect();
             self.live.insert(*module, new);
         }
         for module in &removed {
@@ -378,7 +379,7 @@ impl Watched {
             bound.is_stale |= !is_there(bound.module, Some(&bound.name));
         }
         (self.sources, self.commit) = (target, commit);
-        updated.iter().for_each(|module| self.note_bases(*module));
+        updated.iter().for_each(|module| self.note_executed(*module));
         self.catch_up()
     }
 
@@ -407,6 +408,10 @@ impl Watched {
                 continue;
             }
             check(format!("assert {here}.K == {}, {here}.K", live.module.constant));
+            if let Some(seen) = &live.seen {
+                let seen: String = seen.iter().map(|value| format!("{value},")).collect();
+                check(format!("assert {here}.SEEN == ({seen}), {here}.SEEN"));
+            }
             for (name, object) in &live.objects {
                 check(format!("_is({object}, {here}.{name})"));
             }

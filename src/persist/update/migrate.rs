@@ -1,18 +1,11 @@
-//! The instances of classes that are updated; see `spaces/boot/migrate.py`.
+//! The instances of classes that are updated; see `spaces/boot/update/migrate.py`.
 
 use rustpython_vm::{
     PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyList, PyTuple, PyType},
 };
 
-use super::effects::platform_module;
 use crate::{import::generation::Generation, vm::heap::Stopped};
-
-const MIGRATE: &str = include_str!("../../spaces/boot/migrate.py");
-
-pub(super) fn module(generation: &Generation, vm: &VirtualMachine) -> PyResult {
-    platform_module(generation, "modspace.migrate", MIGRATE, &[], vm)
-}
 
 /// What is registered in the space: tuples of class, function, and whether it is lazy.
 pub(super) fn registered(generation: &Generation, vm: &VirtualMachine) -> PyObjectRef {

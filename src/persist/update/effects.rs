@@ -1,53 +1,18 @@
-//! What new sources did outside of their modules while they were executed; see `spaces/boot/effects.py`.
+//! What new sources did outside of their modules while they were executed; see `spaces/boot/update/effects.py`.
 
 use std::sync::Arc;
 
-use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDict, function::PyMethodDef};
+use rustpython_vm::{PyObjectRef, PyResult, VirtualMachine, builtins::PyDict};
 
-use super::update::{UpdateEntry, UpdateKind};
+use super::{UpdateEntry, UpdateKind, platform};
 use crate::{
     import::{
-        boot,
         generation::Generation,
         owner::{self, Owner},
     },
     lifecycle,
-    vm::{
-        hidden,
-        native::{bind, copy_dict, module_over},
-    },
+    vm::native::copy_dict,
 };
-
-const EFFECTS: &str = include_str!("../../spaces/boot/effects.py");
-
-/// The module that `source`, which is part of this program, makes; once for the whole process. It may use the functions
-/// `native`, bound to nothing.
-pub(super) fn platform_module(
-    generation: &Generation,
-    name: &'static str,
-    source: &str,
-    native: &[&'static PyMethodDef],
-    vm: &VirtualMachine,
-) -> PyResult {
-    let modules = hidden::modules(vm)?;
-    if let Ok(module) = modules.get_item(name, vm) {
-        return Ok(module);
-    }
-    let globals = vm.ctx.new_dict();
-    globals.set_item("__name__", vm.ctx.new_str(name).into(), vm)?;
-    globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
-    globals.set_item("modules", modules.clone(), vm)?;
-    for native in native {
-        globals.set_item(native.name, bind(native, vm.ctx.none(), vm), vm)?;
-    }
-    owner::enter(Owner::Hidden, || boot::run(generation, source, &format!("<frozen {name}>"), &globals, vm))?;
-    // Another thread may have made it meanwhile.
-    vm.call_method(&modules, "setdefault", (name, module_over(globals, vm)))
-}
-
-pub(super) fn module(generation: &Generation, vm: &VirtualMachine) -> PyResult {
-    platform_module(generation, "modspace.effects", EFFECTS, &[], vm)
-}
 
 /// How things were before the new sources ran.
 pub(super) struct Before(PyObjectRef);
@@ -57,7 +22,7 @@ impl Before {
         look(generation, vm).map(Self)
     }
 
-    /// What differs now, for `spaces/boot/update.py`. The modules `updated` are executed anew.
+    /// What differs now, for `spaces/boot/update/plan.py`. The modules `updated` are executed anew.
     pub(super) fn compare(
         self,
         generation: &Arc<Generation>,
@@ -66,7 +31,9 @@ impl Before {
     ) -> PyResult {
         let after = look(generation, vm)?;
         let args = (self.0, after, vm.ctx.new_list(updated));
-        owner::enter(Owner::Hidden, || module(generation, vm)?.get_attr("compare", vm)?.call(args, vm))
+        owner::enter(Owner::Hidden, || {
+            platform::module(generation, "modspace.effects", vm)?.get_attr("compare", vm)?.call(args, vm)
+        })
     }
 }
 
@@ -88,7 +55,9 @@ fn look(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult {
         lifecycle::started_threads(generation).into_iter().map(|ident| row("thread", vm.ctx.new_int(ident).into())),
     );
     let args = (names, modules, vm.ctx.new_list(registered), lifecycle::is_main_thread(vm));
-    owner::enter(Owner::Hidden, || module(generation, vm)?.get_attr("look", vm)?.call(args, vm))
+    owner::enter(Owner::Hidden, || {
+        platform::module(generation, "modspace.effects", vm)?.get_attr("look", vm)?.call(args, vm)
+    })
 }
 
 /// What refers to second copies that are not needed any more: they are freed, and what is held is noted.

@@ -1,7 +1,7 @@
 //! The plain part of an update: functions, classes and values whose old and new selves only have to be compared.
 //!
 //! Most of what a new source defines is what the old one did, or a function with other code. Such names are settled here,
-//! and `spaces/boot/update.py` plans the rest. A function is plain when it refers to nothing that an update could replace but
+//! and `spaces/boot/update/plan.py` plans the rest. A function is plain when it refers to nothing that an update could replace but
 //! its module and, for `super()`, its class; a class is, when all that it has is plain and its counterpart has the same names.
 //! What is settled is entered into the planner's tables, as if it had been matched there.
 

@@ -1,0 +1,286 @@
+//! Lets a space see another commit: the modules that it has loaded are updated in place.
+//!
+//! The new sources are executed aside first, as second copies of their modules, by the running thread alone ([`execute`]);
+//! a [`plan`] is made of that, and then the changes are made and the commit is moved on in one stop of all threads
+//! ([`apply`]).
+
+mod adopt;
+mod apply;
+mod effects;
+mod execute;
+mod migrate;
+mod plan;
+mod platform;
+mod report;
+mod settle;
+mod views;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyStrRef},
+};
+
+pub use self::report::{UpdateEntry, UpdateKind, UpdateReport};
+use self::{execute::Executed, plan::Planner};
+use super::{
+    error::StoreError,
+    finder::{Attachment, is_from},
+    imports::{Imports, import_name},
+    raise::{class, raise},
+    record::Module,
+    snapshot::{Found, Snapshot},
+    state,
+};
+use crate::{
+    event::EventKind,
+    import::{
+        find,
+        generation::Generation,
+        locks::{self, Acquired, LockKey},
+    },
+    lifecycle,
+    sysview::visible,
+};
+
+/// How a space comes to another commit.
+#[derive(Clone, Debug)]
+pub struct UpdateOptions {
+    /// Whether a class that cannot be updated in place is replaced by a new one; otherwise the update is refused.
+    pub replace: bool,
+    /// How long the new sources may run.
+    pub time_limit: Duration,
+}
+
+impl Default for UpdateOptions {
+    fn default() -> Self {
+        Self { replace: false, time_limit: Duration::from_secs(10) }
+    }
+}
+
+/// A module's name, and the module with its second copy.
+type Pair<'name> = (&'name String, (PyObjectRef, PyObjectRef));
+
+/// What has to be done for the loaded modules of a space.
+struct Work {
+    /// Their names, as imports have them.
+    updated: Vec<String>,
+    removed: Vec<String>,
+    /// What everything that changes imports, where several sources are to be executed; what is not loaded yet is among it.
+    imports: BTreeMap<String, Imports>,
+}
+
+/// Lets the space see the commit that `target` gives.
+///
+/// # Errors
+/// `UpdateError` when a new source raises, runs too long, or cannot be applied in place; `StoreError`. The space and its
+/// modules are as before then.
+pub(crate) fn update(
+    generation: &Arc<Generation>,
+    attachment: &Arc<Attachment>,
+    target: impl FnOnce() -> Result<Snapshot, StoreError> + Send,
+    options: &UpdateOptions,
+    dry: bool,
+    vm: &VirtualMachine,
+) -> PyResult<UpdateReport> {
+    let started = Instant::now();
+    // One after the other; who comes later sees what is there then.
+    let Acquired::Lock(_turn) = generation.shared.reload_turn(generation.id(), vm)? else {
+        let message = format!("the space {:?} is being updated by a thread that waits for this one", generation.name());
+        return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
+    };
+    let target = Arc::new(vm.allow_threads(target).map_err(|error| raise(&error, vm))?);
+    let current = attachment.snapshot();
+    let mut report = UpdateReport {
+        space: generation.name().to_owned(),
+        from: current.commit(),
+        to: target.commit(),
+        ..UpdateReport::default()
+    };
+    let own = attachment.own();
+    if current.commit() == target.commit() && current.modules_id() == target.modules_id() && own.is_empty() {
+        return Ok(report);
+    }
+    let work = work(generation, attachment, (&current, &own), &target, vm)?;
+    report.modules.clone_from(&work.updated);
+    report.removed.clone_from(&work.removed);
+    if work.updated.is_empty() && work.removed.is_empty() {
+        if !dry {
+            attachment.move_to(target);
+        }
+        report.duration = started.elapsed();
+        return Ok(report);
+    }
+    // Of all threads, before this one has its own.
+    let live = generation.modules(vm)?;
+    let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
+    let stays =
+        work.updated.iter().map(|name| stays(generation, &live, &target, name, vm)).collect::<PyResult<Vec<_>>>()?;
+    let copied = execute::new_modules(generation, &live, &names);
+    let what = attachment.store.describe();
+    let before = effects::Before::look(generation, vm)?;
+    let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
+        attachment.while_ahead(Arc::clone(&target), || {
+            let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
+            let Executed { news, views } = execute::execute(generation, &work, &olds, &stays, options, vm)?;
+            drop(stays);
+            let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
+            let added = execute::added(generation, &live, vm)?;
+            let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
+            let planner = Planner::new(generation, executed, vm)?;
+            let planned = planner.plan(generation, &pairs, &added, views, options, &mut report, vm);
+            let result = planned.map_err(|error| plan::unplanned(error, vm)).and_then(|planned| {
+                if dry {
+                    return planner.call("forget", &planned.update, vm);
+                }
+                let refused: Vec<_> =
+                    report.entries.iter().filter(|entry| entry.kind == UpdateKind::Refused).cloned().collect();
+                if !refused.is_empty() {
+                    planner.call("forget", &planned.update, vm)?;
+                    return Err(cannot(&refused, vm));
+                }
+                let mut changes = planned.changes;
+                let made = planner.prepare(generation, &planned.update, vm).and_then(|(more, watched)| {
+                    changes.extend(more);
+                    changes.extend(apply::of_tables(generation, &live, &added, &work, vm)?);
+                    apply::apply(generation, &planner, (changes, watched), &pairs, attachment, &target, vm)
+                });
+                if let Err(error) = made {
+                    planner.call("cancel", &planned.update, vm)?;
+                    return Err(error);
+                }
+                // What is derived from the changes; they have been made.
+                if let Err(error) = planner.call("finish", &planned.update, vm) {
+                    let message = "Exception ignored after an update".to_owned();
+                    visible::unraisable(generation, error, message, vm.ctx.none(), vm);
+                }
+                Ok(())
+            });
+            let copies = pairs.iter().map(|(_, (_, new))| new.clone());
+            let copies: Vec<_> =
+                copies.chain(added.iter().filter(|_| result.is_err() || dry).map(|(_, new)| new.clone())).collect();
+            drop((pairs, added));
+            if dry && result.is_ok() {
+                return Ok(copies);
+            }
+            if result.is_err() || attachment.is_due() {
+                lifecycle::modules::free(copies, work.updated.clone(), vm);
+            }
+            result.map(|()| Vec::new())
+        })
+    })?;
+    if dry {
+        // Now that the thread's own `sys.modules` does not hold them any more.
+        report.entries.extend(effects::held_copies(left, work.updated.clone(), vm));
+    } else {
+        for name in &work.removed {
+            generation.table.unloaded(name);
+            generation.tell(EventKind::Unloaded, Some(name), || None);
+        }
+        for name in &work.updated {
+            generation.tell(EventKind::Reloaded, Some(name), || None);
+        }
+    }
+    report.duration = started.elapsed();
+    Ok(report)
+}
+
+fn work(
+    generation: &Arc<Generation>,
+    attachment: &Arc<Attachment>,
+    (current, own): (&Snapshot, &BTreeMap<String, Module>),
+    target: &Snapshot,
+    vm: &VirtualMachine,
+) -> PyResult<Work> {
+    let changes = vm.allow_threads(|| current.changes(target)).map_err(|error| raise(&error, vm))?;
+    // What only says something else of a module changes nothing of it. Values that the space kept itself, it has.
+    let mut changed: BTreeSet<String> = BTreeSet::new();
+    for change in &changes {
+        let name = import_name(&change.name);
+        let seen = own.get(name).filter(|_| change.old.is_some()).or(change.old.as_ref());
+        if state::differs(seen, change.new.as_ref()) {
+            changed.insert(name.to_owned());
+        }
+    }
+    for (name, seen) in own {
+        let new = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.and_then(Found::module);
+        if state::differs(Some(seen), new.as_ref()) {
+            changed.insert(name.clone());
+        }
+    }
+    // A package goes with the last thing in it, and comes with the first.
+    let above: BTreeSet<String> = changed.iter().flat_map(|name| packages(name)).collect();
+    let (mut updated, mut removed) = (Vec::new(), Vec::new());
+    for name in changed.union(&above).filter(|name| attachment.has_in_view(name)) {
+        let text = vm.ctx.new_str(&**name);
+        // Who is in the middle of importing it comes first.
+        drop(locks::acquire(LockKey::new(generation.serial, name), vm)?);
+        let Some(module) = generation.loaded(&text, vm)? else { continue };
+        if !is_from(attachment, &module, vm)? {
+            continue;
+        }
+        let is_there = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.is_some();
+        if !is_there {
+            removed.push(name.clone());
+        } else if changed.contains(name) {
+            if find::is_initialising(&generation.shared.names, &module, vm)? {
+                let message = format!("{name:?} is in the middle of its import; sync when that is over");
+                return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
+            }
+            updated.push(name.clone());
+        }
+    }
+    let imports = || {
+        let there = changed.into_iter().filter(|_| updated.len() > 1);
+        let with_imports = there.map(|name| match target.find(&name)?.and_then(Found::module) {
+            Some(_) => target.all_imports(&name).map(|imports| Some((name, imports))),
+            None => Ok(None),
+        });
+        with_imports.filter_map(Result::transpose).collect::<Result<_, StoreError>>()
+    };
+    let imports = vm.allow_threads(imports).map_err(|error| raise(&error, vm))?;
+    Ok(Work { updated, removed, imports })
+}
+
+/// The values of a loaded module that stay the objects that they are: they are what `target` keeps of it.
+fn stays(
+    generation: &Arc<Generation>,
+    live: &PyObjectRef,
+    target: &Snapshot,
+    name: &str,
+    vm: &VirtualMachine,
+) -> PyResult<Option<state::Same>> {
+    let kept = || {
+        let state = target.find(name)?.and_then(Found::module).and_then(|module| module.state);
+        state.map(|state| target.blob(state)).transpose()
+    };
+    match vm.allow_threads(kept).map_err(|error: StoreError| raise(&error, vm))? {
+        Some(kept) => state::same(generation, &live.get_item(name, vm)?, &kept, vm),
+        None => Ok(None),
+    }
+}
+
+/// The packages that a module is in.
+fn packages(name: &str) -> impl Iterator<Item = String> {
+    name.match_indices('.').map(|(end, _)| name[..end].to_owned())
+}
+
+fn caused(error: PyBaseExceptionRef, cause: PyBaseExceptionRef, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    // Without it, the message still says what went wrong.
+    let _ = error.as_object().set_attr("__cause__", cause, vm);
+    error
+}
+
+fn cannot(refused: &[UpdateEntry], vm: &VirtualMachine) -> PyBaseExceptionRef {
+    let reasons: Vec<_> = refused.iter().map(|entry| format!("{}: {}", entry.path, entry.detail)).collect();
+    let message = format!(
+        "cannot be updated in place: {}; nothing was changed. Pass replace=True to put new objects in their places",
+        reasons.join("; ")
+    );
+    vm.new_exception_msg(class("UpdateError", vm), message.into())
+}

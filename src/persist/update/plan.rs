@@ -1,0 +1,218 @@
+//! Plans how modules take over what their second copies define; see `spaces/boot/update/plan.py`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rustpython_vm::{
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyDict, PyList, PyModule, PyStr, PyStrRef, PyTuple, PyType},
+    function::{IntoFuncArgs, PyMethodDef},
+};
+
+use super::{
+    Pair, UpdateEntry, UpdateKind, UpdateOptions, UpdateReport,
+    apply::below,
+    caused,
+    migrate::{self, Listing},
+    platform,
+};
+use crate::{
+    import::{
+        generation::Generation,
+        key::SpaceKey,
+        owner::{self, Owner},
+    },
+    persist::raise::class,
+    sysview::visible,
+    vm::{
+        change::Change,
+        native::{bind, def},
+    },
+};
+
+/// The functions of `plan.py`, for one update.
+pub(super) struct Planner {
+    functions: PyObjectRef,
+    /// What was found about what the new sources did elsewhere.
+    executed: PyObjectRef,
+}
+
+pub(super) struct Planned {
+    pub(super) update: PyObjectRef,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Planner {
+    pub(super) fn new(generation: &Arc<Generation>, executed: PyObjectRef, vm: &VirtualMachine) -> PyResult<Self> {
+        let functions = platform::module(generation, "modspace.plan", vm)?;
+        Ok(Self { functions, executed })
+    }
+
+    pub(super) fn call_with(&self, function: &'static str, args: impl IntoFuncArgs, vm: &VirtualMachine) -> PyResult {
+        owner::enter(Owner::Hidden, || self.functions.get_attr(function, vm)?.call(args, vm))
+    }
+
+    pub(super) fn plan(
+        &self,
+        generation: &Arc<Generation>,
+        pairs: &[Pair<'_>],
+        added: &[(String, PyObjectRef)],
+        views: PyObjectRef,
+        options: &UpdateOptions,
+        report: &mut UpdateReport,
+        vm: &VirtualMachine,
+    ) -> PyResult<Planned> {
+        let text = |text: &str| -> PyObjectRef { vm.ctx.new_str(text).into() };
+        let list = |items: Vec<PyObjectRef>| -> PyObjectRef { vm.ctx.new_list(items).into() };
+        let tuple = |items: Vec<PyObjectRef>| -> PyObjectRef { vm.ctx.new_tuple(items).into() };
+        let args: Vec<PyObjectRef> = vec![
+            list(pairs.iter().map(|(name, (old, new))| tuple(vec![text(name), old.clone(), new.clone()])).collect()),
+            list(added.iter().map(|(_, module)| module.clone()).collect()),
+            views,
+            vm.ctx.new_bool(options.replace).into(),
+            bind(&IMPORTERS, generation.key.clone(), vm),
+            bind(&UNRAISABLE, generation.key.clone(), vm),
+            self.executed.clone(),
+        ];
+        let planned = self.call_with("plan", args, vm)?;
+        let wrong = || vm.new_type_error("the plan has another shape");
+        let parts = planned.downcast::<PyTuple>().map_err(|_| wrong())?;
+        let [update, changes, entries, _refused] = parts.as_slice() else { return Err(wrong()) };
+        for entry in entries.downcast_ref::<PyList>().ok_or_else(wrong)?.borrow_vec().iter() {
+            let (kind, path, detail): (PyStrRef, PyStrRef, PyStrRef) = match entry.downcast_ref::<PyTuple>() {
+                Some(entry) => match entry.as_slice() {
+                    [kind, path, detail] => (
+                        kind.clone().try_into_value(vm)?,
+                        path.clone().try_into_value(vm)?,
+                        detail.clone().try_into_value(vm)?,
+                    ),
+                    _ => return Err(wrong()),
+                },
+                None => return Err(wrong()),
+            };
+            report.entries.push(UpdateEntry {
+                kind: UpdateKind::of(&kind.to_string_lossy()),
+                path: path.to_string_lossy().into_owned(),
+                detail: detail.to_string_lossy().into_owned(),
+            });
+        }
+        let changes = changes.downcast_ref::<PyList>().ok_or_else(wrong)?.borrow_vec().to_vec();
+        let changes = changes.iter().map(|change| to_change(change, vm)).collect::<PyResult<_>>()?;
+        Ok(Planned { update: update.clone(), changes })
+    }
+
+    /// What is to be changed beside what the plan has, and whose instances are to be listed then.
+    pub(super) fn prepare(
+        &self,
+        generation: &Generation,
+        update: &PyObjectRef,
+        vm: &VirtualMachine,
+    ) -> PyResult<(Vec<Change>, Listing)> {
+        let args = (update.clone(), migrate::registered(generation, vm));
+        let changes = self.call_with("prepare", args, vm)?;
+        let changes: Vec<PyObjectRef> = changes.try_to_value(vm)?;
+        let changes = changes.iter().map(|change| to_change(change, vm)).collect::<PyResult<_>>()?;
+        Ok((changes, Listing::of(&update.get_attr("watched", vm)?, vm)?))
+    }
+
+    /// Calls a function about what was planned.
+    pub(super) fn call(&self, function: &'static str, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        self.call_with(function, (update.clone(),), vm).map(drop)
+    }
+}
+
+/// The `UpdateError` for a plan that could not be made.
+pub(super) fn unplanned(cause: PyBaseExceptionRef, vm: &VirtualMachine) -> PyBaseExceptionRef {
+    if !cause.fast_isinstance(vm.ctx.exceptions.exception_type) {
+        return cause;
+    }
+    let what = cause.class().name().to_string();
+    let message = format!("the update could not be planned: {what}; nothing was changed");
+    caused(vm.new_exception_msg(class("UpdateError", vm), message.into()), cause, vm)
+}
+
+pub(super) static DISOWN: PyMethodDef = def("disown", disown);
+
+/// Takes second copies of classes out of the lists of subclasses that their bases have.
+fn disown(_none: PyObjectRef, classes: Vec<PyObjectRef>) {
+    for class in &classes {
+        let Some(class) = class.downcast_ref::<PyType>() else { continue };
+        let bases = class.bases.read().as_slice().to_vec();
+        for base in bases {
+            let mut gone = Vec::new();
+            base.subclasses.write().retain(|entry| match entry.upgrade() {
+                Some(subclass) if !subclass.is(class) => {
+                    gone.push(subclass);
+                    true
+                }
+                Some(subclass) => {
+                    gone.push(subclass);
+                    false
+                }
+                None => false,
+            });
+            drop(gone);
+        }
+    }
+}
+
+/// A change, as the plan has it: what it is, and its parts.
+fn to_change(change: &PyObjectRef, vm: &VirtualMachine) -> PyResult<Change> {
+    let wrong = || vm.new_type_error("a change in the plan has another shape");
+    let parts = change.downcast_ref::<PyTuple>().ok_or_else(wrong)?.as_slice();
+    let text = |object: &PyObjectRef| object.clone().downcast::<PyStr>().map_err(|_| wrong());
+    let (Some(kind), Some(object)) = (parts.first(), parts.get(1)) else { return Err(wrong()) };
+    let value = parts.get(3).cloned();
+    let key = parts.get(2).ok_or_else(wrong)?;
+    Ok(match text(kind)?.to_str() {
+        Some("item") => {
+            let dict = object.clone().downcast::<PyDict>().map_err(|_| wrong())?;
+            Change::Item { dict, key: text(key)?, value }
+        }
+        Some("attribute") => Change::Attribute { object: object.clone(), name: text(key)?, value },
+        Some("class") => Change::ClassAttribute { class: object.clone(), name: text(key)?, value },
+        Some("swap") => Change::Swap { one: object.clone(), other: key.clone() },
+        _ => return Err(wrong()),
+    })
+}
+
+static UNRAISABLE: PyMethodDef = def("unraisable", unraisable);
+
+/// Reports what a program's hook raised, by the space's `sys.unraisablehook`.
+fn unraisable(
+    key: PyRef<SpaceKey>,
+    error: PyBaseExceptionRef,
+    function: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    let message = "Exception ignored while an instance took over a new class".to_owned();
+    visible::unraisable(&key.get(vm)?, error, message, function, vm);
+    Ok(())
+}
+
+static IMPORTERS: PyMethodDef = def("importers", importers);
+
+/// Who has imported names from a module, and which: in this space, and in those below it that may have taken the module
+/// from it.
+fn importers(key: PyRef<SpaceKey>, module: PyStrRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let generation = key.get(vm)?;
+    let below = below(&generation);
+    let mut all = Vec::new();
+    for generation in std::iter::once(generation).chain(below) {
+        let Some(record) = generation.table.get(&module.to_string_lossy()) else { continue };
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for importer in record.importers {
+            names.entry(importer.module).or_default().extend(importer.names);
+        }
+        for (importer, names) in names.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let found = generation.commonly_loaded(&vm.ctx.new_str(importer), vm)?;
+            if let Some(found) = found.filter(|found| found.downcast_ref::<PyModule>().is_some()) {
+                let names = names.into_iter().map(|name| vm.ctx.new_str(name).into()).collect();
+                all.push(vm.ctx.new_tuple(vec![found, vm.ctx.new_list(names).into()]).into());
+            }
+        }
+    }
+    Ok(all)
+}
