@@ -85,6 +85,9 @@ pub(super) struct Watched {
     pub(super) sources: Sources,
     pub(super) live: BTreeMap<usize, Live>,
     pub(super) asked: BTreeSet<usize>,
+    /// Modules that stayed when their package failed. A package that is imported after that does not have them, in CPython
+    /// either.
+    pub(super) orphans: BTreeSet<usize>,
     pub(super) bound: BTreeMap<String, Bound>,
     pub(super) instances: Vec<Instance>,
 }
@@ -111,14 +114,15 @@ pub(super) fn next() -> usize {
 impl Watched {
     pub(super) fn new(runtime: &Runtime) -> Result<Self, TestCaseError> {
         let space = runtime.root().child().create().map_err(wrong)?;
-        let (live, asked, bound) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (live, bound) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             space,
             attached: None,
             commit: None,
             sources: Sources::new(),
             live,
-            asked,
+            asked: BTreeSet::new(),
+            orphans: BTreeSet::new(),
             bound,
             instances: Vec::new(),
         })
@@ -164,10 +168,10 @@ impl Watched {
                     Origin::Function(module, name) => self.returned(module, name)?,
                     _ => return None,
                 },
-                Term::Attribute(other) => {
-                    let alias = Import { from: *other, name: None }.alias();
-                    let other = self.live.get(other).filter(|other| !other.module.empty)?;
-                    if live.stale.contains(&alias) {
+                Term::Attribute(from) => {
+                    let alias = Import { from: *from, name: None }.alias();
+                    let other = self.live.get(from).filter(|other| !other.module.empty)?;
+                    if live.stale.contains(&alias) || self.orphans.contains(from) {
                         return None;
                     }
                     Value::Number(other.module.constant)
@@ -294,6 +298,10 @@ impl Watched {
             self.live.insert(*module, live);
         }
         new.into_iter().for_each(|module| self.note_executed(module));
+        if self.has_orphans() {
+            self.orphans.extend(IN_PACKAGE);
+        }
+        self.orphans.retain(|module| self.live.contains_key(module));
         Ok(())
     }
 

@@ -335,6 +335,7 @@ impl<'runtime> World<'runtime> {
                 }
                 count(&COUNTS.reloaded);
                 watched.live.clear();
+                watched.orphans.clear();
                 watched.bound.clear();
                 watched.instances.clear();
                 watched.catch_up()
