@@ -14,6 +14,7 @@ use super::{
     generation::Generation,
     table::{ImportSite, Importer},
 };
+use crate::vm::reads;
 
 #[derive(FromArgs)]
 pub(crate) struct ImportArgs {
@@ -73,22 +74,40 @@ pub(crate) fn import(generation: &Arc<Generation>, args: FuncArgs, vm: &VirtualM
     record(&loaded.home, &absolute, globals, &statement, vm);
     match fromlist {
         Some(fromlist) => {
-            // Only a package can have submodules to import.
-            if vm.get_attribute_opt(&loaded.module, generation.shared.names.path)?.is_none() {
-                return Ok(loaded.module);
-            }
-            if has_all(&loaded.module, fromlist, vm)? {
-                return Ok(loaded.module);
-            }
-            if let Some(below) = context::descendant(&loaded.home, vm)?
-                && only_below(&loaded, fromlist, &absolute, &below, vm)?
-            {
-                return from_package(&find::find_and_load(&below, &absolute, vm)?, fromlist, vm);
-            }
-            from_package(&loaded, fromlist, vm)
+            let module = with_submodules(generation, loaded, fromlist, &absolute, vm)?;
+            if takes_all(fromlist) { reads::for_star(module, vm) } else { Ok(module) }
         }
         None => first_package(&loaded, name, &absolute, args.level, vm),
     }
+}
+
+/// Whether a from-list is that of `import *`.
+fn takes_all(fromlist: &PyObject) -> bool {
+    let names = fromlist.downcast_ref::<PyTuple>().map_or(&[][..], |names| names.as_slice());
+    matches!(names, [name] if name.downcast_ref::<PyStr>().is_some_and(|name| name.as_bytes() == b"*"))
+}
+
+/// Imports the submodules that a from-list names, if the module is a package; returns the module.
+fn with_submodules(
+    generation: &Generation,
+    loaded: find::Found,
+    fromlist: &PyObjectRef,
+    absolute: &PyStrRef,
+    vm: &VirtualMachine,
+) -> PyResult {
+    // Only a package can have submodules to import.
+    if vm.get_attribute_opt(&loaded.module, generation.shared.names.path)?.is_none() {
+        return Ok(loaded.module);
+    }
+    if has_all(&loaded.module, fromlist, vm)? {
+        return Ok(loaded.module);
+    }
+    if let Some(below) = context::descendant(&loaded.home, vm)?
+        && only_below(&loaded, fromlist, absolute, &below, vm)?
+    {
+        return from_package(&find::find_and_load(&below, absolute, vm)?, fromlist, vm);
+    }
+    from_package(&loaded, fromlist, vm)
 }
 
 /// Imports the submodules that a from-list names, and returns the package.

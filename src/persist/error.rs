@@ -133,8 +133,8 @@ pub enum StoreError {
         /// The space's name.
         space: String,
     },
-    /// A savepoint was used after the transaction went back behind it.
-    #[error("this savepoint is gone: the transaction went back to an earlier one")]
+    /// A savepoint was used after the transaction went back behind it, or with another transaction.
+    #[error("this savepoint is of another transaction, or the transaction went back to an earlier one; make a new one")]
     Savepoint,
     /// A record is not what its name says.
     #[error("the record {id} is damaged: its bytes have another hash; `modspace store verify` lists what is affected")]

@@ -124,14 +124,42 @@ pub(crate) fn scan(name: &str, source: &[u8]) -> Option<(Imports, Defined)> {
     Some(scan.finish())
 }
 
-/// What the source of the module `name` takes from the module `from`, as names there and names here. Where it takes all
-/// names, that is a name.
-pub(crate) fn aliases(name: &str, source: &str, from: &str) -> BTreeSet<(String, String)> {
-    let Ok(parsed) = ruff_python_parser::parse_module(source) else { return BTreeSet::new() };
+/// `from module import name as local`; where it takes all names, the names are [`ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Taken {
+    pub(crate) module: String,
+    pub(crate) name: String,
+    pub(crate) local: String,
+}
+
+/// How a source binds names that it takes from others, as far as it says so.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings {
+    /// The names of the module that are taken, but for those that are bound again further down whatever happens.
+    pub(crate) global: Vec<Taken>,
+    /// Those that are taken in classes and functions.
+    pub(crate) inner: Vec<Taken>,
+    /// The names of the module that are bound otherwise in the end.
+    pub(crate) own: Names,
+}
+
+impl Bindings {
+    /// The modules and the names that a name of the module may have been taken from; the last one last.
+    pub(crate) fn of<'all>(&'all self, local: &'all str) -> impl Iterator<Item = (&'all str, &'all str)> {
+        let may_be_any = !local.starts_with('_') && !self.own.contains(local);
+        self.global.iter().filter_map(move |taken| match &*taken.name {
+            ALL => may_be_any.then_some((&*taken.module, local)),
+            name => (taken.local == local).then_some((&*taken.module, name)),
+        })
+    }
+}
+
+/// How the source of the module `name` binds what it takes from others; `None` when it cannot be compiled.
+pub(crate) fn bindings(name: &str, source: &str) -> Option<Bindings> {
+    let parsed = ruff_python_parser::parse_module(source).ok()?;
     let mut scan = Scan::new(name);
     scan.visit_body(&parsed.syntax().body);
-    let taken = scan.aliases.into_iter().filter(|(module, _)| module == from);
-    taken.map(|(_, names)| names).collect()
+    Some(scan.bindings)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +183,7 @@ struct Scan {
     /// The parts of the module's name.
     parts: Vec<String>,
     imports: Imports,
-    /// Of each `from m import name as local`: the module, and the names.
-    aliases: Vec<(String, (String, String))>,
+    bindings: Bindings,
     defined: Defined,
     /// Which modules a local name stands for.
     locals: BTreeMap<String, Names>,
@@ -179,7 +206,7 @@ impl Scan {
         Self {
             parts: name.split('.').map(str::to_owned).collect(),
             imports: Imports::default(),
-            aliases: Vec::new(),
+            bindings: Bindings::default(),
             defined: Defined::default(),
             locals: BTreeMap::new(),
             dotted: HashSet::new(),
@@ -242,6 +269,11 @@ impl Scan {
     fn bind_in(&mut self, scope: usize, name: &str, module: Option<String>) {
         let is_global = self.scopes.get(scope).is_some_and(|scope| Self::is_global(scope, name));
         if is_global {
+            // Whether a statement in another one is reached, nobody knows.
+            if self.nesting <= 1 {
+                self.bindings.global.retain(|taken| taken.local != name);
+                self.bindings.own.insert(name.to_owned());
+            }
             self.defined.names.insert(name.to_owned());
             if module.is_some() {
                 self.defined.declared.insert(name.to_owned());
@@ -307,22 +339,33 @@ impl Scan {
         };
         for alias in &statement.names {
             let name = alias.name.as_str();
-            let names = (name.to_owned(), local(alias).to_owned());
-            self.aliases.extend(module.clone().map(|module| (module, names)));
             if name == ALL {
                 self.defined.is_open = true;
                 self.stars.extend(module.clone());
+                module.iter().for_each(|module| self.take(module, alias));
                 continue;
             }
             match &module {
                 Some(module) => {
                     self.imports.take(module, Some(name));
                     self.bind(local(alias), Some(format!("{module}.{name}")));
+                    self.take(module, alias);
                 }
                 // An error when it is executed.
                 None => self.bind(local(alias), None),
             }
         }
+    }
+
+    /// Notes what a `from` statement takes.
+    fn take(&mut self, module: &str, alias: &ast::Alias) {
+        let (name, local) = (alias.name.to_string(), local(alias).to_owned());
+        let is_global = self.scopes.last().is_some_and(|scope| Self::is_global(scope, &local));
+        if is_global {
+            self.bindings.own.remove(&local);
+        }
+        let all = if is_global { &mut self.bindings.global } else { &mut self.bindings.inner };
+        all.push(Taken { module: module.to_owned(), name, local });
     }
 
     fn comprehension(&mut self, generators: &[ast::Comprehension], results: &[&Expr]) {
@@ -536,15 +579,28 @@ mod tests {
     }
 
     #[test]
-    fn aliases_are_of_one_module() {
-        let source = "from a import x, y as z\nfrom b import x as q\ndef f():\n    from .a import v\nfrom a import *\n";
-        let pairs = |name: &str, from: &str| {
-            aliases(name, source, from).into_iter().map(|(name, local)| format!("{name} {local}")).collect::<Vec<_>>()
+    fn the_last_binding_of_a_name_counts() {
+        let of = |source: &str, local: &str| {
+            let bindings = bindings("p.__init__", source).expect("it compiles");
+            bindings.of(local).map(|(module, name)| format!("{module}.{name}")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(pairs("m", "a"), ["* *", "x x", "y z"]);
-        assert_eq!(pairs("p.m", "p.a"), ["v v"]);
-        assert_eq!(pairs("p.__init__", "p.a"), ["v v"]);
-        assert!(pairs("m", "c").is_empty() && aliases("m", "from a import (", "a").is_empty());
+        assert_eq!(of("from a import x as y", "y"), "a.x");
+        assert_eq!(of("from a import x as y", "x"), "");
+        assert_eq!(of("from .a import x", "x"), "p.a.x");
+        assert_eq!(of("from a import x\nfrom b import x", "x"), "b.x");
+        assert_eq!(of("from a import x\nx = 1", "x"), "");
+        assert_eq!(of("from a import x\ndef x(): ...", "x"), "");
+        assert_eq!(of("x = 1\nfrom a import x", "x"), "a.x");
+        assert_eq!(of("try:\n    from a import x\nexcept E:\n    from b import x", "x"), "a.x b.x");
+        assert_eq!(of("from a import x\nif y:\n    x = 1", "x"), "a.x");
+        assert_eq!(of("from a import *", "x"), "a.x");
+        assert_eq!(of("from a import *", "_x"), "");
+        assert_eq!(of("from a import *\nx = 1", "x"), "");
+        assert_eq!(of("from a import *\nfrom b import x", "x"), "a.x b.x");
+        assert_eq!(of("def f():\n    from a import x", "x"), "");
+        assert_eq!(of("def f():\n    global x\n    from a import x", "x"), "a.x");
+        assert_eq!(bindings("m", "class A:\n    from a import x").expect("it compiles").inner.len(), 1);
+        assert!(bindings("m", "from a import (").is_none());
     }
 
     #[test]

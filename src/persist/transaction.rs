@@ -1,12 +1,15 @@
 //! A change to a store that nobody sees before it is committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     backend::Outcome,
     error::{Conflict, StoreError},
     guard::{self, Guard, InUse, Policy},
-    imports,
+    imports::{self, import_name},
     name::{self, INIT},
     objects::{self, ObjectChange},
     record::{self, Commit, Identity, Kind, Module, Record, RecordId},
@@ -45,7 +48,7 @@ pub struct Transaction {
     /// The blobs that the edits refer to.
     blobs: HashMap<RecordId, Record>,
     /// What the edits were at each savepoint.
-    savepoints: Vec<(Edits, objects::Edits)>,
+    savepoints: Vec<(Savepoint, Edits, objects::Edits)>,
     message: String,
     author: String,
     guard: Option<Guard>,
@@ -106,7 +109,10 @@ impl std::fmt::Debug for Transaction {
 
 /// A moment in a transaction to which it can go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Savepoint(usize);
+pub struct Savepoint(u64);
+
+/// The number of the next savepoint, of whatever transaction.
+static NEXT_SAVEPOINT: AtomicU64 = AtomicU64::new(0);
 
 impl Transaction {
     pub(super) fn begin(store: Store, branch: &str) -> Result<Self, StoreError> {
@@ -373,17 +379,20 @@ impl Transaction {
 
     /// A moment to which [`Self::rollback`] can go back.
     pub fn savepoint(&mut self) -> Savepoint {
-        self.savepoints.push((self.edits.clone(), self.objects.clone()));
-        Savepoint(self.savepoints.len() - 1)
+        let savepoint = Savepoint(NEXT_SAVEPOINT.fetch_add(1, Ordering::Relaxed));
+        self.savepoints.push((savepoint, self.edits.clone(), self.objects.clone()));
+        savepoint
     }
 
     /// Goes back to a savepoint; later ones are gone then, this one stays.
     ///
     /// # Errors
-    /// [`StoreError::Savepoint`] when it is gone.
+    /// [`StoreError::Savepoint`] when it is gone, or of another transaction.
     pub fn rollback(&mut self, savepoint: Savepoint) -> Result<(), StoreError> {
-        (self.edits, self.objects) = self.savepoints.get(savepoint.0).ok_or(StoreError::Savepoint)?.clone();
-        self.savepoints.truncate(savepoint.0 + 1);
+        let at = self.savepoints.iter().position(|(other, ..)| *other == savepoint).ok_or(StoreError::Savepoint)?;
+        self.savepoints.truncate(at + 1);
+        let (_, edits, objects) = &self.savepoints[at];
+        (self.edits, self.objects) = (edits.clone(), objects.clone());
         Ok(())
     }
 
@@ -622,7 +631,7 @@ impl Transaction {
             return Ok((name.to_owned(), module));
         }
         let code = format!("{name}.{INIT}");
-        if !name.ends_with(INIT)
+        if import_name(name) == name
             && let Some(module) = self.exact(&code)?
         {
             return Ok((code, module));

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
     thread::{self, ThreadId},
 };
 
@@ -530,8 +529,7 @@ impl Store {
         let (is_joined, space) = (manager.is_some(), how.space);
         let state = Mutex::new(State::Open(Box::new(transaction)));
         let (thread, unkept) = (thread::current().id(), Mutex::default());
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let transaction = Transaction { number, thread, space, is_joined, state, unkept }.into_ref(&vm.ctx);
+        let transaction = Transaction { thread, space, is_joined, state, unkept }.into_ref(&vm.ctx);
         commit::set_guard(transaction.as_object(), how.guard, vm)?;
         if let Some(manager) = manager {
             objects::join(&transaction, manager, message, author, vm)?;
@@ -551,9 +549,6 @@ fn in_use_object(in_use: persist::InUse, vm: &VirtualMachine) -> PyObjectRef {
     persist::raise::InUse(in_use).into_ref(&vm.ctx).into()
 }
 
-/// The number of the next transaction.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
 enum State {
     Open(Box<persist::Transaction>),
     /// How it ended.
@@ -563,8 +558,6 @@ enum State {
 /// A change to a store that nobody sees before it is committed. Only the thread that began it can use it.
 #[pyclass(module = "modspace", name = "Transaction")]
 pub(crate) struct Transaction {
-    /// One that no other has had in this process.
-    number: u64,
     thread: ThreadId,
     /// The space whose modules keep values with it.
     space: Option<SpaceId>,
@@ -753,17 +746,13 @@ impl Transaction {
     fn savepoint(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<PyRef<Savepoint>> {
         objects::write_objects(zelf, vm)?;
         let savepoint = zelf.with(vm, |change| Ok(change.savepoint()))?;
-        Ok(Savepoint { savepoint, transaction: zelf.number }.into_ref(&vm.ctx))
+        Ok(Savepoint(savepoint).into_ref(&vm.ctx))
     }
 
     /// Goes back to a savepoint; later ones are gone then, this one stays.
     #[pymethod]
     fn rollback(zelf: &Py<Self>, savepoint: PyRef<Savepoint>, vm: &VirtualMachine) -> PyResult<()> {
-        if savepoint.transaction != zelf.number {
-            let message = "this savepoint is of another transaction";
-            return Err(vm.new_exception_msg(class("StoreError", vm), message.into()));
-        }
-        zelf.with(vm, |change| change.rollback(savepoint.savepoint))?;
+        zelf.with(vm, |change| change.rollback(savepoint.0))?;
         objects::forget_objects(zelf, vm)
     }
 
@@ -822,11 +811,7 @@ impl Transaction {
 
 /// A moment in a transaction.
 #[pyclass(module = "modspace", name = "Savepoint")]
-pub(crate) struct Savepoint {
-    savepoint: persist::Savepoint,
-    /// The number of its transaction.
-    transaction: u64,
-}
+pub(crate) struct Savepoint(persist::Savepoint);
 payload!(Savepoint);
 
 #[pyclass]

@@ -10,7 +10,7 @@ use rustpython_vm::{
     import,
 };
 
-use super::{code, heap};
+use super::{code, heap, reads};
 
 /// What the interpreter is started with.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,7 @@ pub(crate) fn start(
     // UTF-8 whatever the locale, as CPython 3.15 has it and RustPython's own program does (PEP 686).
     settings.utf8_mode = 1;
     let builder = InterpreterBuilder::new().settings(settings).init_stdlib();
+    reads::install(&builder.ctx);
     let module = module(&builder.ctx);
     let builder = builder.add_native_module(module);
     heap::while_starting(|| builder.build())

@@ -24,4 +24,5 @@ pub(crate) mod hidden;
 pub(crate) mod native;
 pub(crate) mod panic;
 pub(crate) mod queue;
+pub(crate) mod reads;
 pub(crate) mod threads;

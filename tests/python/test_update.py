@@ -102,109 +102,6 @@ class Spaces(unittest.TestCase):
             store.update_module("m", source)
             space.sync()
 
-    def updated(self, old, new):
-        """A space in which the modules `old` were loaded and updated to what `new` says of them."""
-        store = modspace.Store.memory()
-        with store.transaction() as change:
-            for name, source in old.items():
-                change.new(name, source)
-        space = self.attached(store)
-        space.exec("\n".join(f"import {name.removesuffix('.__init__')}" for name in old))
-        with store.transaction() as change:
-            for name, source in new.items():
-                (change.update if name in old else change.new)(name, source)
-        return space, space.sync()
-
-    def test_new_sources_see_each_other_whoever_they_ask(self):
-        old = {"p.limit": "L = 1\n"}
-        new = {"p.limit": "L = 5\n"}
-        for asks in (
-            "import p.limit\nseen = p.limit.L",
-            "import p.limit as limit\nseen = limit.L",
-            "from . import limit\nseen = limit.L",
-            "from .limit import L\nseen = L",
-            "from p import *\nfrom p import limit\nseen = limit.L",
-            "import sys, p.limit\nseen = sys.modules['p'].limit.L",
-        ):
-            # In the order of names, one is before the other and one behind.
-            for name in "p.early", "p.user":
-                with self.subTest(asks, name=name):
-                    space, report = self.updated(
-                        old | {name: f"{asks}\n"}, new | {name: f"{asks}\nfrom . import limit\nimport p\nfound = limit, p\n"}
-                    )
-                    self.assertEqual(space.eval(f"{name}.seen"), 5)
-                    space.exec(f"import sys\nassert {name}.found[0] is p.limit and {name}.found[1] is p is sys.modules['p']")
-                    self.assertNotIn("sys.modules", str(report))
-
-    def test_new_sources_see_what_modules_that_stay_will_have(self):
-        old = {
-            "p.__init__": "from .base import LIMIT, f, C\n",
-            "p.base": "LIMIT = 1\ndef f(): return 1\nclass C:\n    x = 1\n    def __init_subclass__(cls): cls.made_by = 1\n",
-            "between": "from p import LIMIT as BOUND\nimport p as package\nown = []\n",
-            "user": "",
-        }
-        new = {
-            "p.base": "LIMIT = 5\ndef f(): return 5\nclass C:\n    x = 5\n    def __init_subclass__(cls): cls.made_by = 5\n",
-            "user": "import between\nfrom p import f, C\nimport other\n"
-                    "seen = between.BOUND, between.package.LIMIT, f(), C.x, other.seen\n"
-                    "class D(C): pass\n"
-                    "kept = between, between.own, between.package, f, C\n",
-            "other": "from between import BOUND\nfrom p import LIMIT\nseen = BOUND, LIMIT\n",
-        }
-        space, report = self.updated(old, new)
-        self.assertEqual(space.eval("user.seen"), (5, 5, 5, 5, (5, 5)))
-        self.assertEqual(space.eval("user.D.made_by"), 5)
-        space.exec("import p, p.base, between, other\n"
-                   "assert user.kept[0] is between and user.kept[1] is between.own and user.kept[2] is p\n"
-                   "assert user.kept[3] is p.f is p.base.f and user.kept[4] is p.C is p.base.C is user.D.__bases__[0]\n"
-                   "assert between.BOUND == p.LIMIT == other.BOUND == 5\n"
-                   "import sys\nassert sys.modules['between'] is between and sys.modules['p'] is p")
-        self.assertNotIn("sys.modules", str(report))
-
-    def test_a_plan_shows_nobody_what_new_sources_see(self):
-        store = modspace.Store.memory()
-        with store.transaction() as change:
-            change.new("a", "K = 1\n")
-            change.new("b", "from a import K\n")
-            change.new("c", "import b\nseen = b.K\n")
-        space = self.attached(store)
-        space.exec("import a, b, c, sys")
-        good = {"a": "K = 2\n", "c": "import b\nseen = b.K + 0\n"}
-        bad = good | {"c": good["c"] + "raise ValueError(seen)\n"}
-        with self.assertRaises(modspace.UpdateError) as caught:
-            store.plan(bad, space)
-        self.assertEqual(str(caught.exception.__cause__), "2")
-        space.exec("assert b.K == 1 and c.seen == 1 and c.b is b is sys.modules['b']")
-        plan = store.plan(good, space)
-        self.assertEqual(sorted(plan.updated), ["a.K", "c.seen"])
-        self.assertNotIn("second copy", str(plan))
-        space.exec("assert b.K == 1 and c.seen == 1 and c.b is b is sys.modules['b']")
-
-    def test_a_module_that_loads_when_it_is_looked_at_stays_so(self):
-        store = modspace.Store.memory()
-        with store.transaction() as change:
-            change.new("a", "K = 1\n")
-            change.new("c", "K = 1\n")
-        space = self.attached(store)
-        space.exec(
-            "import importlib.util, sys, a, c\n"
-            "import types\n"
-            "class Lazy(types.ModuleType):\n"
-            "    def __getattribute__(self, name):\n"
-            "        looked.append(name)\n"
-            "        return super().__getattribute__(name)\n"
-            "looked = []\n"
-            "sys.modules['lazy'] = lazy = Lazy('lazy')\n"
-            "exec('import a', lazy.__dict__)\n"
-        )
-        with store.transaction() as change:
-            change.update("a", "K = 2\n")
-            change.update("c", "import lazy, a\nK = 2\nseen = a.K\n")
-        space.exec("del looked[:]")
-        space.sync()
-        self.assertEqual(space.eval("c.seen, c.lazy is lazy"), (2, True))
-        self.assertNotIn("__dict__", space.eval("looked"))
-
     def test_instances_are_migrated(self):
         store = self.store("class A:\n    def __init__(self):\n        self.name = 'n'\nkept = A()\n")
         space = self.attached(store)
@@ -258,6 +155,40 @@ class Spaces(unittest.TestCase):
         self.assertIs(registry.functions[0], m.f)
         self.assertEqual(registry.classes[:3], [m.A, m.B, m.C])
         self.assertEqual((len(registry.functions), len(registry.classes)), (4, 12))
+
+    def test_second_copies_that_others_have_by_a_descriptor_or_a_class(self):
+        registry = "found = []\ndef keep(value):\n    found.append(value)\n    return value\n"
+        for title, members, call in (
+            ("property", "    @keep\n    @property\n    def it(self): return LIMIT\n", "one.__get__(m.A())"),
+            ("staticmethod", "    @keep\n    @staticmethod\n    def it(): return LIMIT\n", "one.__get__(None, m.A)()"),
+            ("classmethod", "    @keep\n    @classmethod\n    def it(cls): return LIMIT\n", "one.__get__(None, m.A)()"),
+            ("its class", "    @keep\n    def it(): return __class__.help()\n    def help(): return LIMIT\n", "one()"),
+        ):
+            # The second is no plain class.
+            for more in "", "    y: int = 1\n":
+                with self.subTest(title, more=more):
+                    def source(limit):
+                        return f"from registry import keep\nLIMIT = {limit}\nclass A:\n{members}{more}"
+
+                    store = self.store(source(1))
+                    store.new_module("registry", registry)
+                    space = self.attached(store)
+                    space.exec("import m, registry")
+                    for limit in 2, 3, 4:
+                        store.update_module("m", source(limit))
+                        space.sync()
+                    self.assertEqual(space.eval(f"[{call} for one in registry.found]"), [4, 4, 4, 4])
+
+    def test_a_comment_converts_no_instances(self):
+        source = ("class A:\n    def f(self, value): return value[1:2], value[::-1], -0.0, {1, 2}, 1j, b'', ...\n"
+                  "    def g(self, value=range(3)): return lambda: (value, 1.5)\n")
+        store = self.store(source)
+        space = self.attached(store)
+        space.exec("import m\nheld = m.A()\ncalls = []")
+        space.migrate("m.A", space.eval("lambda self, old: calls.append(old)"))
+        store.update_module("m", "# comment\n" + source)
+        report = space.sync()
+        self.assertEqual((space.eval("calls"), report.updated), ([], []))
 
     def test_updates_leave_nothing_behind(self):
         def source(number):

@@ -1887,6 +1887,127 @@ case("alias_becomes_two_functions", {"m": r"""
     assert (other.f(), other.g()) == ("f", "g")
 """)
 
+case("alias_that_comes_first_becomes_a_class", r"""
+    class B:
+        x: int = 1
+
+        def who(self):
+            return "B"
+
+    A = B
+""", r"""
+    class A:
+        x: int = 1
+
+        def who(self):
+            return "A"
+
+    class B:
+        x: int = 1
+
+        def who(self):
+            return "B2"
+""", r"""
+    import m
+    b, B = m.B(), m.B
+""", r"""
+    assert B is m.B and type(b) is m.B and b.who() == "B2"
+    assert m.A is not m.B and m.A().who() == "A"
+""")
+
+case("alias_that_comes_first_becomes_an_enum", r"""
+    import enum
+
+    class Color(enum.Enum):
+        RED = 1
+
+    Colour = Color
+""", r"""
+    import enum
+
+    class Colour(enum.Enum):
+        RED = 1
+
+    class Color(enum.Enum):
+        RED = 1
+""", r"""
+    import m
+    red = m.Color.RED
+""", r"""
+    assert red is m.Color.RED and red in m.Color and m.Colour.RED is not red
+""")
+
+case("alias_that_comes_first_becomes_a_function", r"""
+    def g(x=[]):
+        return "g"
+
+    f = g
+""", r"""
+    def f(x=[]):
+        return "f"
+
+    def g(x=[]):
+        return "g2"
+""", r"""
+    import m
+    g = m.g
+""", r"""
+    assert g is m.g and g() == "g2" and m.f() == "f"
+""")
+
+case("function_that_a_program_put_elsewhere", r"""
+    def f():
+        return "f"
+
+    def g():
+        return "g"
+""", r"""
+    def f():
+        return "f2"
+
+    def g():
+        return "g2"
+""", r"""
+    import m
+    f, g = m.f, m.g
+    m.f = m.g
+""", r"""
+    assert g is m.g and g() == "g2"
+    assert m.f() == "f2" and f() == "f"
+""")
+
+case("annotations_that_were_set", r"""
+    def f(x):
+        return 1
+
+    f.__annotations__ = {"x": int}
+
+    def g(x):
+        return 1
+
+    g.__annotations__ = {"x": int}
+""", r"""
+    def f(x):
+        return 1
+
+    f.__annotations__ = {"x": str}
+
+    def g(x):
+        return 2
+
+    g.__annotations__ = {"x": int}
+""", r"""
+    import m
+    f, g = m.f, m.g
+""", r"""
+    assert f is m.f and f.__annotations__ == {"x": str}, f.__annotations__
+    assert g is m.g and g(0) == 2 and g.__annotations__ == {"x": int}, g.__annotations__
+""")
+
+case("range_becomes_another_empty_one", "R = range(0)\n", "R = range(5, 5)\n", "import m\n", r"""
+    assert repr(m.R) == "range(5, 5)", m.R
+""")
+
 case("two_functions_become_alias", {"m": r"""
     def f():
         return "f"

@@ -16,7 +16,7 @@ class Match:
     """What of the new sources stands for what there was. `settle(name, old, new, update)` does that for what is plain, and
     returns the names of it; everything here is for the rest."""
 
-    def __init__(self, pairs, added, views, replace, settle, adopted):
+    def __init__(self, pairs, added, replace, settle, adopted):
         self.pairs = pairs
         self.replace = replace
         self.settle = settle
@@ -24,7 +24,6 @@ class Match:
         self.live = {id(vars(new)): vars(old) for name, old, new in pairs}
         self.modules = {name: (old, new) for name, old, new in pairs}
         self.own_modules = {*self.modules, *(module.__name__ for module in added)}
-        self.views = views
         #: What stands for a second object, by its address, with that object.
         self.forward = {}
         #: The addresses of the first objects.
@@ -56,9 +55,6 @@ class Match:
             self.pair(old, new)
             self.pair(vars(old), vars(new))
             self.shared.update(map(id, vars(old).copy().values()))
-        for module, view in self.views:
-            self.pair(module, view)
-            self.pair(vars(module), vars(view))
         for name, old, new in self.pairs:
             self.plain[name] = self.settle(name, vars(old), vars(new), self)
         for name, old, new in self.pairs:
@@ -66,8 +62,8 @@ class Match:
 
     def match_namespaces(self, old, new, path, plain=()):
         names = [name for name in new if name in old and name not in plain]
-        # The object that a name was made for goes before its aliases.
-        names.sort(key=lambda name: own_name(new[name]) != name)
+        # The object that a name was made for goes before its aliases, of which there may be other ones than there were.
+        names.sort(key=lambda name: (own_name(new[name]) != name, own_name(old[name]) != name))
         for name in names:
             self.match(old[name], new[name], f"{path}.{name}")
 

@@ -7,7 +7,7 @@ native code makes all at once; nothing that another thread could see is changed 
 Runs as platform code, once for the whole process. `settle(name, old, new, update)` matches what is plain; `disown(classes)`
 makes the bases of classes forget them. What belongs to one update: `importers(module)` has the modules that imported names from
 a module, with these names; `unraisable(error, function)` reports what a hook raised; `executed` is what `effects` found that
-the new sources did elsewhere; `views` are what these saw in the place of modules that were not executed anew.
+the new sources did elsewhere.
 """
 
 import types
@@ -16,7 +16,7 @@ adopting, migrating, effects, rebinding, values = (
     modules["modspace." + name] for name in ("adopt", "migrate", "effects", "rebind", "values")
 )
 ATOMIC, CLASS_KEPT, MISSING, MODULE_KEPT = values.ATOMIC, values.CLASS_KEPT, values.MISSING, values.MODULE_KEPT
-is_a, subclasses = values.is_a, values.subclasses
+is_a, is_class, subclasses = values.is_a, values.is_class, values.subclasses
 
 #: What changes with each edit above it: not worth a line in a plan.
 UNREMARKABLE = {"__firstlineno__", "__static_attributes__", "__spec__", "__loader__", "__doc__", "__annotate_func__",
@@ -24,9 +24,9 @@ UNREMARKABLE = {"__firstlineno__", "__static_attributes__", "__spec__", "__loade
 
 
 class Update(modules["modspace.references"].References):
-    def __init__(self, pairs, added, views, replace, unraisable):
+    def __init__(self, pairs, added, replace, unraisable):
         adopted = adopting.Adopted(self, self.attempt, values.is_same_value)
-        super().__init__(pairs, added, views, replace, settle, adopted)
+        super().__init__(pairs, added, replace, settle, adopted)
         self.added = added
         self.unraisable = unraisable
         self.migrations = []
@@ -263,8 +263,8 @@ def cancel(update):
     update.adopted.forget()
 
 
-def plan(pairs, added, views, replace, importers, unraisable, executed):
-    update = Update(pairs, added, views, replace, unraisable)
+def plan(pairs, added, replace, importers, unraisable, executed):
+    update = Update(pairs, added, replace, unraisable)
     update.plan()
     rebinding.rebind(update, importers)
     effects.of_plan(update, executed)
@@ -280,3 +280,10 @@ def forget(update):
     for old, new, path in update.all_classes():
         copyreg.dispatch_table.pop(new, None)
     update.adopted.forget()
+
+
+def abandon(copies):
+    """The modules are not needed any more, before a plan was made."""
+    for module in copies:
+        name = vars(module).get("__name__")
+        disown([value for value in list(vars(module).values()) if is_class(value) and vars(value).get("__module__") == name])

@@ -1,128 +1,16 @@
-"""Names that modules have from modules that are updated.
+"""Names that modules have imported from updated ones, and names in classes: they get what these stand for now.
 
-While new sources are executed, they see a module that is not executed anew through a view, which has what the module will have
-when the update is made; so they take the new values also by way of others. When the plan is made, the modules themselves, and
-classes in them, get the values that stand for these.
-
-Runs as platform code, once for the whole process. `aliases(name, source, module)` has the pairs (name, local name) of what the
-source of the module `name` imports from `module`; "*" is a name.
+Runs as platform code, once for the whole process. `bindings(module)` tells from a module's source how it came to its names.
 """
 
 import collections
-import types
 
 values = modules["modspace.values"]
-MODULE_KEPT, heap_type, is_a, is_class = values.MODULE_KEPT, values.heap_type, values.is_a, values.is_class
-
-
-class Takers:
-    """Knows which names modules take from others: equal numbers are one object, so the values do not say that."""
-
-    def __init__(self):
-        self.known = {}
-
-    def takes(self, importer, module, imported, name):
-        """Whether `name` is what `importer` calls the name `imported` of the module called `module`."""
-        key = id(importer), module
-        if key not in self.known:
-            # With the importer, so that its address stays its own.
-            self.known[key] = importer, self.read(importer, module)
-        pairs = self.known[key][1]
-        # Where there is no source, as in `__main__`, the name is taken for the imported one.
-        return (imported, name) in pairs or name == imported and (not pairs or ("*", "*") in pairs)
-
-    def read(self, importer, module):
-        try:
-            spec = importer.__spec__
-            source = spec.loader.get_source(spec.name)
-        except Exception:
-            return set()
-        if type(source) is not str:
-            return set()
-        name = spec.name if spec.submodule_search_locations is None else f"{spec.name}.__init__"
-        return set(aliases(name, source, module))
-
-
-class Views:
-    """What stands for modules that are not executed anew while new sources are. `loaded` is `sys.modules` for these;
-    `importers` has the names of the modules that may have something from a module."""
-
-    def __init__(self, loaded, importers):
-        self.loaded = loaded
-        self.importers = importers
-        self.takers = Takers()
-        #: The modules and their views, by the address of the module.
-        self.views = {}
-
-    def show(self, name, old, new):
-        """The module `name` was executed anew: who has something from it shows what that is now."""
-        done, waiting = set(), collections.deque([(name, old, new)])
-        while waiting:
-            module, old, new = waiting.popleft()
-            for importer in self.importers.get(module, ()):
-                if (module, importer) in done:
-                    continue
-                done.add((module, importer))
-                found = self.loaded.get(importer)
-                live = self.live(found)
-                if live is not None and self.take(live, module, old, new):
-                    waiting.append((importer, live, self.views[id(live)][1]))
-
-    def end(self):
-        """Nobody is to see the views any more. Returns the pairs of a module and its view."""
-        for live, view in self.views.values():
-            for name, module in list(self.loaded.items()):
-                if module is view:
-                    self.loaded[name] = live
-        return list(self.views.values())
-
-    def live(self, found):
-        """The module behind what is loaded; None when there can be no view of it."""
-        for live, view in self.views.values():
-            if found is view:
-                return live
-        # Looking at one that is to be loaded when it is looked at would load it.
-        is_plain = is_a(found, types.ModuleType) and type(found).__getattribute__ is types.ModuleType.__getattribute__
-        return found if is_plain else None
-
-    def take(self, live, module, old, new):
-        """Whether a module shows something else of another one than before."""
-        before, after = vars(old).copy(), vars(new)
-        named = {}
-        for name, value in before.items():
-            if name not in MODULE_KEPT and name in after and after[name] is not value:
-                named.setdefault(id(value), []).append(name)
-        changed = False
-        for local, value in vars(live).copy().items():
-            if value is old:
-                now = new
-            else:
-                name = next((name for name in named.get(id(value), ()) if self.takers.takes(live, module, name, local)), None)
-                if name is None:
-                    continue
-                now = after[name]
-            view = self.view(live)
-            if vars(view)[local] is not now:
-                vars(view)[local] = now
-                changed = True
-        return changed
-
-    def view(self, live):
-        known = self.views.get(id(live))
-        if known is None:
-            view = types.ModuleType.__new__(type(live))
-            types.ModuleType.__init__(view, live.__name__)
-            vars(view).update(vars(live).copy())
-            known = self.views[id(live)] = live, view
-            for name, module in list(self.loaded.items()):
-                if module is live:
-                    self.loaded[name] = view
-        return known[1]
+MODULE_KEPT, heap_type, is_class = values.MODULE_KEPT, values.heap_type, values.is_class
 
 
 def rebind(update, importers):
-    """Gives the modules that imported names from updated ones what these stand for now. `importers(module)` has them, with
-    the names."""
+    """`importers(module)` has the modules that imported names from a module, with these names."""
     Rebinding(update, importers).all()
 
 
@@ -130,8 +18,9 @@ class Rebinding:
     def __init__(self, update, importers):
         self.update = update
         self.importers = importers
-        self.takers = Takers()
+        self.known = {}
         self.done = set()
+        self.waiting = collections.deque()
 
     def all(self):
         for module, old, new in self.update.pairs:
@@ -144,10 +33,12 @@ class Rebinding:
                     fixed = self.update.fix(after[name])
                     if fixed is not value and name not in MODULE_KEPT:
                         moved[name] = value, fixed
-            self.follow(module, before, moved, gone)
+            self.waiting.append((module, before, moved, gone))
+        while self.waiting:
+            self.follow(*self.waiting.popleft())
 
     def follow(self, module, namespace, moved, gone):
-        """Gives importers what names of `module` stand for now, and goes on to who imports from them."""
+        """Gives importers what names of `module` stand for now; who imports from them comes later."""
         if not moved and not gone:
             return
         for importer, names in self.importers(module):
@@ -162,7 +53,7 @@ class Rebinding:
             wanted = {name: moved[name] for name in names if name in moved}
             if wanted:
                 rebound = self.bind(module, importer, wanted)
-                self.follow(importer.__name__, vars(importer), rebound, set())
+                self.waiting.append((importer.__name__, vars(importer), rebound, set()))
 
     def bind(self, module, importer, moved):
         """Returns the names of the importing module that have another value."""
@@ -172,7 +63,7 @@ class Rebinding:
             namespace = vars(owner)
             for name, value in list(namespace.copy().items()):
                 for imported, (before, now) in moved.items():
-                    if value is not before or not self.takers.takes(importer, module, imported, name):
+                    if value is not before or not self.takes(importer, is_module, module, imported, name):
                         continue
                     if is_module:
                         if (id(importer), name) in self.done:
@@ -186,6 +77,24 @@ class Rebinding:
                     self.update.note("rebound", f"{path}.{name}", f"imported from {module}")
                     break
         return rebound
+
+    def takes(self, importer, is_module, module, imported, name):
+        """Whether `name` is what the importer, or a class in it, calls the name `imported` of `module`. Equal numbers are one
+        object, so that the values do not say that."""
+        if id(importer) not in self.known:
+            self.known[id(importer)] = bindings(importer)
+        known = self.known[id(importer)]
+        # Where there is no source, as in `__main__`, the name is taken for the imported one.
+        if known is None:
+            return name == imported
+        taken, inner, own = known
+        if not is_module:
+            return (module, imported, name) in inner
+        if (module, imported, name) in taken:
+            return True
+        # By `import *`, or by what no statement says.
+        is_bound = name in own or any(local == name for _, _, local in taken)
+        return name == imported and name not in own and ((module, "*", "*") in taken or not is_bound)
 
 
 def scopes(importer):

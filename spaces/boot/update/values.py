@@ -104,6 +104,8 @@ def is_same_function(one, other):
         if type(before) is not type(after) or not is_same_value(before, after):
             return False
     before, after = one.__annotate__, other.__annotate__
+    if before is after is None and not is_same_value(one.__annotations__, other.__annotations__):
+        return False
     return (before is None) is (after is None) and (before is None or is_same_code(before.__code__, after.__code__))
 
 

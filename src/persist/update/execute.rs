@@ -1,6 +1,6 @@
 //! Executes the new sources of an update, as second copies of their modules.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
 use rustpython_vm::{
     AsObject, Py, PyObjectRef, PyResult, VirtualMachine,
@@ -8,11 +8,12 @@ use rustpython_vm::{
     vm::thread,
 };
 
-use super::{UpdateOptions, Work, caused, views::Views};
+use super::{UpdateOptions, ahead::Ahead, caused, plan};
 use crate::{
     import::{aside::Copied, generation::Generation, level, project},
+    lifecycle,
     persist::{raise::class, state},
-    vm::deadline::Deadline,
+    vm::{deadline::Deadline, reads},
 };
 
 /// Which modules the running thread imports for itself while it executes new sources: what no thread has loaded, but for
@@ -55,32 +56,25 @@ pub(super) fn added(
     Ok(added)
 }
 
-/// The second copies of the modules that are updated.
-pub(super) struct Executed {
-    /// In the order of [`Work::updated`].
-    pub(super) news: Vec<PyObjectRef>,
-    /// What the new sources saw of other modules: a list of pairs, of a module and its view.
-    pub(super) views: PyObjectRef,
-}
-
-/// Imports second copies of the modules, each after what it imports. `stays` has what is kept of them.
+/// Imports second copies of the modules. `stays` has what is kept of them.
+///
+/// They see each other whatever way they come to each other; see [`Ahead`].
 pub(super) fn execute(
     generation: &Arc<Generation>,
-    work: &Work,
+    names: &[String],
     olds: &[PyObjectRef],
     stays: &[Option<state::Same>],
     options: &UpdateOptions,
     vm: &VirtualMachine,
-) -> PyResult<Executed> {
-    let views = Views::new(generation, work, vm)?;
+) -> PyResult<Vec<PyObjectRef>> {
+    let ahead = Rc::new(Ahead::new(generation, names, olds, vm));
     let deadline = Deadline::begin(options.time_limit, too_late, vm);
-    let mut news = vec![None; work.updated.len()];
-    for &at in &views.order {
-        let name = &work.updated[at];
-        let imported = level::import_module(generation, name, vm).and_then(|module| {
-            deadline.as_ref().map_or(Ok(()), Deadline::check)?;
-            Ok(module)
-        });
+    let one = |name: &String| {
+        let imported =
+            reads::reading(ahead.clone(), || level::import_module(generation, name, vm)).and_then(|module| {
+                deadline.as_ref().map_or(Ok(()), Deadline::check)?;
+                Ok(module)
+            });
         let new = imported.map_err(|error| {
             rustpython_vm::import::remove_importlib_frames(vm, &error);
             failed(name, error, vm)
@@ -89,13 +83,26 @@ pub(super) fn execute(
             let message = format!("the new source of {name:?} puts something else into sys.modules");
             return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
         }
-        // What is kept is there already, as the objects that the program has.
-        stays[at].as_ref().map_or(Ok(()), |stays| state::stay(generation, stays, &new, vm))?;
-        views.show(name, &olds[at], &new, vm)?;
-        news[at] = Some(new);
+        Ok(new)
+    };
+    let news = names.iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    // What is kept is there already, as the objects that the program has.
+    for (stays, new) in stays.iter().zip(&news) {
+        stays.as_ref().map_or(Ok(()), |stays| state::stay(generation, stays, new, vm))?;
     }
-    let news = news.into_iter().flatten().collect();
-    Ok(Executed { news, views: views.end(vm)? })
+    Ok(news)
+}
+
+/// Frees what a failed execution left: second copies, and what they have entered elsewhere as classes.
+pub(super) fn abandon(generation: &Arc<Generation>, live: &PyObjectRef, names: &[String], vm: &VirtualMachine) {
+    let Ok(aside) = generation.modules(vm) else { return };
+    let own = names.iter().filter_map(|name| aside.get_item(&**name, vm).ok());
+    let new = added(generation, live, vm).unwrap_or_default().into_iter().map(|(_, module)| module);
+    let copies: Vec<PyObjectRef> =
+        own.chain(new).filter(|module| module.downcast_ref::<PyModule>().is_some()).collect();
+    // The error that is on its way says more than one of this.
+    let _ = plan::disown_all(generation, &copies, vm);
+    lifecycle::modules::free(copies, names.to_vec(), vm);
 }
 
 /// The `UpdateError` for a source that raised.

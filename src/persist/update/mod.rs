@@ -5,6 +5,7 @@
 //! ([`apply`]).
 
 mod adopt;
+mod ahead;
 mod apply;
 mod effects;
 mod execute;
@@ -13,7 +14,6 @@ mod plan;
 mod platform;
 mod report;
 mod settle;
-mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,12 +26,12 @@ use rustpython_vm::{
     builtins::{PyBaseExceptionRef, PyStrRef},
 };
 
+use self::plan::Planner;
 pub use self::report::{UpdateEntry, UpdateKind, UpdateReport};
-use self::{execute::Executed, plan::Planner};
 use super::{
     error::StoreError,
     finder::{Attachment, is_from},
-    imports::{Imports, import_name},
+    imports::import_name,
     raise::{class, raise},
     record::Module,
     snapshot::{Found, Snapshot},
@@ -71,8 +71,6 @@ struct Work {
     /// Their names, as imports have them.
     updated: Vec<String>,
     removed: Vec<String>,
-    /// What everything that changes imports, where several sources are to be executed; what is not loaded yet is among it.
-    imports: BTreeMap<String, Imports>,
 }
 
 /// Lets the space see the commit that `target` gives.
@@ -127,13 +125,14 @@ pub(crate) fn update(
     let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
         attachment.while_ahead(Arc::clone(&target), || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
-            let Executed { news, views } = execute::execute(generation, &work, &olds, &stays, options, vm)?;
+            let executed = execute::execute(generation, &work.updated, &olds, &stays, options, vm);
             drop(stays);
+            let news = executed.inspect_err(|_| execute::abandon(generation, &live, &work.updated, vm))?;
             let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
             let added = execute::added(generation, &live, vm)?;
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
             let planner = Planner::new(generation, executed, vm)?;
-            let planned = planner.plan(generation, &pairs, &added, views, options, &mut report, vm);
+            let planned = planner.plan(generation, &pairs, &added, options, &mut report, vm);
             let result = planned.map_err(|error| plan::unplanned(error, vm)).and_then(|planned| {
                 if dry {
                     return planner.call("forget", &planned.update, vm);
@@ -235,16 +234,7 @@ fn work(
             updated.push(name.clone());
         }
     }
-    let imports = || {
-        let there = changed.into_iter().filter(|_| updated.len() > 1);
-        let with_imports = there.map(|name| match target.find(&name)?.and_then(Found::module) {
-            Some(_) => target.all_imports(&name).map(|imports| Some((name, imports))),
-            None => Ok(None),
-        });
-        with_imports.filter_map(Result::transpose).collect::<Result<_, StoreError>>()
-    };
-    let imports = vm.allow_threads(imports).map_err(|error| raise(&error, vm))?;
-    Ok(Work { updated, removed, imports })
+    Ok(Work { updated, removed })
 }
 
 /// The values of a loaded module that stay the objects that they are: they are what `target` keeps of it.

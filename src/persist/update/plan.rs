@@ -6,13 +6,13 @@ use std::{
 };
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyDict, PyList, PyModule, PyStr, PyStrRef, PyTuple, PyType},
+    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyDict, PyList, PyModule, PySet, PyStr, PyStrRef, PyTuple, PyType},
     function::{IntoFuncArgs, PyMethodDef},
 };
 
 use super::{
-    Pair, UpdateEntry, UpdateKind, UpdateOptions, UpdateReport,
+    Pair, UpdateEntry, UpdateKind, UpdateOptions, UpdateReport, ahead,
     apply::below,
     caused,
     migrate::{self, Listing},
@@ -24,7 +24,7 @@ use crate::{
         key::SpaceKey,
         owner::{self, Owner},
     },
-    persist::raise::class,
+    persist::{imports::Taken, raise::class},
     sysview::visible,
     vm::{
         change::Change,
@@ -59,7 +59,6 @@ impl Planner {
         generation: &Arc<Generation>,
         pairs: &[Pair<'_>],
         added: &[(String, PyObjectRef)],
-        views: PyObjectRef,
         options: &UpdateOptions,
         report: &mut UpdateReport,
         vm: &VirtualMachine,
@@ -70,7 +69,6 @@ impl Planner {
         let args: Vec<PyObjectRef> = vec![
             list(pairs.iter().map(|(name, (old, new))| tuple(vec![text(name), old.clone(), new.clone()])).collect()),
             list(added.iter().map(|(_, module)| module.clone()).collect()),
-            views,
             vm.ctx.new_bool(options.replace).into(),
             bind(&IMPORTERS, generation.key.clone(), vm),
             bind(&UNRAISABLE, generation.key.clone(), vm),
@@ -131,6 +129,14 @@ pub(super) fn unplanned(cause: PyBaseExceptionRef, vm: &VirtualMachine) -> PyBas
     let what = cause.class().name().to_string();
     let message = format!("the update could not be planned: {what}; nothing was changed");
     caused(vm.new_exception_msg(class("UpdateError", vm), message.into()), cause, vm)
+}
+
+/// Takes the classes of modules that are not needed any more out of the lists of their bases.
+pub(super) fn disown_all(generation: &Generation, modules: &[PyObjectRef], vm: &VirtualMachine) -> PyResult<()> {
+    let modules = vm.ctx.new_list(modules.to_vec());
+    owner::enter(Owner::Hidden, || {
+        platform::module(generation, "modspace.plan", vm)?.get_attr("abandon", vm)?.call((modules,), vm).map(drop)
+    })
 }
 
 pub(super) static DISOWN: PyMethodDef = def("disown", disown);
@@ -215,4 +221,24 @@ fn importers(key: PyRef<SpaceKey>, module: PyStrRef, vm: &VirtualMachine) -> PyR
         }
     }
     Ok(all)
+}
+
+pub(super) static BINDINGS: PyMethodDef = def("bindings", bindings);
+
+/// How a module binds what it takes from others: tuples of a module, a name there and a name here, for its own names; the same
+/// for names in its classes and functions; and the names that it binds otherwise. None when its source is not known.
+fn bindings(_none: PyObjectRef, module: PyRef<PyModule>, vm: &VirtualMachine) -> PyResult {
+    let Some(known) = ahead::bindings(&module, vm) else { return Ok(vm.ctx.none()) };
+    let text = |text: &str| -> PyObjectRef { vm.ctx.new_str(text).into() };
+    let set = |items: Vec<PyObjectRef>| -> PyResult {
+        let set = PySet::default();
+        items.into_iter().try_for_each(|item| set.add(item, vm))?;
+        Ok(set.into_pyobject(vm))
+    };
+    let taken = |all: &[Taken]| {
+        let row = |one: &Taken| vm.ctx.new_tuple(vec![text(&one.module), text(&one.name), text(&one.local)]).into();
+        set(all.iter().map(row).collect())
+    };
+    let own = set(known.own.iter().map(|name| text(name)).collect())?;
+    Ok(vm.ctx.new_tuple(vec![taken(&known.global)?, taken(&known.inner)?, own]).into())
 }

@@ -3,7 +3,11 @@
 
 use rustpython_vm::{PyResult, VirtualMachine, function::PyMethodDef};
 
-use super::{adopt::INSTANCES, plan::DISOWN, settle::SETTLE, views::ALIASES};
+use super::{
+    adopt::INSTANCES,
+    plan::{BINDINGS, DISOWN},
+    settle::SETTLE,
+};
 use crate::{
     import::{
         boot,
@@ -41,7 +45,7 @@ static PARTS: [Part; 8] = [
     part!("migrate"),
     part!("match"),
     part!("references"),
-    part!("rebind", ALIASES),
+    part!("rebind", BINDINGS),
     part!("plan", SETTLE, DISOWN),
 ];
 

@@ -9,8 +9,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{
-        PyClassMethod, PyCode, PyDict, PyDictRef, PyFunction, PyList, PyProperty, PySet, PyStaticMethod, PyStr,
-        PyStrRef, PyTuple, PyType,
+        PyClassMethod, PyCode, PyDict, PyDictRef, PyFunction, PyList, PyProperty, PySet, PySlice, PyStaticMethod,
+        PyStr, PyStrRef, PyTuple, PyType,
     },
     function::PyMethodDef,
 };
@@ -229,15 +229,18 @@ impl Walk<'_> {
             return Ok(known.is(old));
         }
         if let (Some(one), Some(other)) = (old.downcast_ref::<PyFunction>(), new.downcast_ref::<PyFunction>()) {
-            if !self.is_named(name, new)? || self.is_taken(old) {
+            // What was called otherwise may be the object of another name.
+            if !self.is_named(name, new)? || !self.is_named(name, old)? || self.is_taken(old) {
                 return Ok(false);
             }
             let Some(likeness) = self.function(one, other, inside)? else { return Ok(false) };
-            self.take(old, new, likeness, || format!("{path}.{}", name.to_string_lossy()), inside)?;
+            // One reference is that of the namespace, one is the caller's.
+            let is_held = new.strong_count() > 2;
+            self.take((old, new), is_held, likeness, || format!("{path}.{}", name.to_string_lossy()), inside)?;
             return Ok(true);
         }
         if let (Some(one), Some(other)) = (old.downcast_ref::<PyType>(), new.downcast_ref::<PyType>()) {
-            if !self.is_named(name, new)? || self.is_taken(old) {
+            if !self.is_named(name, new)? || !self.is_named(name, old)? || self.is_taken(old) {
                 return Ok(false);
             }
             return self.class(one, other, &format!("{path}.{}", name.to_string_lossy()));
@@ -255,16 +258,15 @@ impl Walk<'_> {
         Ok(own.downcast_ref::<PyStr>().is_some_and(|own| own.as_bytes() == name.as_bytes()))
     }
 
+    /// Lets a function take what its second copy has; `is_held` says whether somebody else has that copy.
     fn take(
         &mut self,
-        old: &PyObject,
-        new: &PyObject,
+        (old, new): (&PyObject, &PyObject),
+        is_held: bool,
         likeness: Likeness,
         path: impl FnOnce() -> String,
         inside: Inside<'_>,
     ) -> PyResult<()> {
-        // One reference is that of the namespace or descriptor, one is the caller's.
-        let is_held = new.strong_count() > 2;
         self.pair(old, new);
         if is_held {
             self.steps.push(Step::Adopt(new.to_owned()));
@@ -316,7 +318,15 @@ impl Walk<'_> {
         }
         let (before, after) = (self.attribute(old, "__annotate__")?, self.attribute(new, "__annotate__")?);
         match (before.downcast_ref::<PyFunction>(), after.downcast_ref::<PyFunction>()) {
-            (None, None) if self.vm.is_none(&before) && self.vm.is_none(&after) => {}
+            (None, None) if self.vm.is_none(&before) && self.vm.is_none(&after) => {
+                // Those that somebody has set.
+                for function in [old, new] {
+                    let annotations = self.attribute(function, "__annotations__")?;
+                    if annotations.downcast_ref::<PyDict>().is_none_or(|annotations| !annotations.is_empty()) {
+                        return Ok(None);
+                    }
+                }
+            }
             (Some(before), Some(after)) => {
                 if self.has_closure(after)? {
                     return Ok(None);
@@ -430,7 +440,9 @@ impl Walk<'_> {
         if functions.iter().any(has_cell) {
             references += 1;
         }
-        if new.as_object().strong_count() > references {
+        // By a function that is held and names its class, one comes to all of it.
+        let is_adopted = |step: &Step| matches!(step, Step::Adopt(function) if has_cell(function));
+        if new.as_object().strong_count() > references || self.steps[first..].iter().any(is_adopted) {
             self.steps.extend(functions.into_iter().map(Step::Adopt));
         }
         self.steps.push(Step::Class(new.to_owned().into()));
@@ -464,6 +476,8 @@ impl Walk<'_> {
         if !self.is_same_attribute(old, new, "__doc__")? {
             return Ok(Some(false));
         }
+        // As for functions.
+        let is_held = new.strong_count() > 2;
         self.pair(old, new);
         for part in parts {
             let (before, after) = (self.attribute(old, part)?, self.attribute(new, part)?);
@@ -478,7 +492,10 @@ impl Walk<'_> {
                 return Ok(Some(false));
             }
             let Some(likeness) = self.function(one, other, inside)? else { return Ok(Some(false)) };
-            self.take(&before, &after, likeness, || format!("{path}.{}", name.to_string_lossy()), inside)?;
+            // One reference is that of the descriptor, one is here.
+            let is_held = is_held || after.strong_count() > 2;
+            let path = || format!("{path}.{}", name.to_string_lossy());
+            self.take((&before, &after), is_held, likeness, path, inside)?;
         }
         Ok(Some(true))
     }
@@ -574,13 +591,19 @@ fn is_same_value(one: &PyObject, other: &PyObject, vm: &VirtualMachine) -> bool 
         return one.len() == other.len()
             && one.iter().zip(other.iter()).all(|(one, other)| is_same_value(one, other, vm));
     }
+    if let (Some(one), Some(other)) = (one.downcast_ref::<PySlice>(), other.downcast_ref::<PySlice>()) {
+        let part = |part: &Option<PyObjectRef>| part.clone().unwrap_or_else(|| vm.ctx.none());
+        return is_same_value(&part(&one.start), &part(&other.start), vm)
+            && is_same_value(&one.stop, &other.stop, vm)
+            && is_same_value(&part(&one.step), &part(&other.step), vm);
+    }
     let is_frozen = one.class().is(vm.ctx.types.frozenset_type);
     if !is_frozen && !is_atomic(one, vm) {
         return false;
     }
-    // `repr` tells 0.0 from -0.0; equal values of the other classes are the same.
-    let is_number = one.class().is(vm.ctx.types.float_type) || one.class().is(vm.ctx.types.complex_type);
-    if is_number {
+    // `repr` tells 0.0 from -0.0, and one empty range from another; equal values of the other classes are the same.
+    let types = &vm.ctx.types;
+    if [types.float_type, types.complex_type, types.range_type].into_iter().any(|class| one.class().is(class)) {
         let text = |value: &PyObject| value.repr(vm).map(|text| text.as_bytes().to_vec());
         return text(one).ok() == text(other).ok();
     }

@@ -229,9 +229,29 @@ fn savepoints_nest() -> Result<(), StoreError> {
     change.new_module("b", b"2")?;
     assert!(matches!(change.rollback(second), Err(StoreError::Savepoint)));
     change.rollback(first)?;
+    // What came in its place is not the one that is gone, nor is one of another transaction.
+    change.new_module("c", b"")?;
+    let third = change.savepoint();
+    let mut other = store.begin("main")?;
+    let foreign = other.savepoint();
+    for gone in [second, foreign] {
+        assert!(matches!(change.rollback(gone), Err(StoreError::Savepoint)));
+    }
+    assert!(matches!(other.rollback(third), Err(StoreError::Savepoint)));
+    change.rollback(first)?;
     change.rollback(first)?;
     change.commit()?;
     assert_eq!(names(&store), ["a"]);
+    Ok(())
+}
+
+#[test]
+fn packages_may_be_called_as_they_like() -> Result<(), StoreError> {
+    let store = Store::memory();
+    let mut change = store.begin("main")?;
+    change.new_module("foo__init__.__init__", b"1")?;
+    change.update_module("foo__init__", b"2")?;
+    assert_eq!(change.source("foo__init__")?, b"2");
     Ok(())
 }
 

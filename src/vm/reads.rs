@@ -1,0 +1,100 @@
+//! Attributes of modules as one thread reads them.
+//!
+//! A thread can have a [`Reader`], which says what the attributes of modules are for it. The objects are those that all threads
+//! have: they can be kept, compared and written to. Names that code looks up in its own namespace are not asked for, and nor is
+//! what `__dict__` gives.
+//!
+//! Upstream, an instruction that has read an attribute of the same module (of the class `module` itself) many times reads its
+//! namespace from then on; it should leave that to classes whose slot it is, as it does for objects of other classes.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use rustpython_vm::{
+    Context, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyModule, PyStr},
+};
+
+use super::native::module_over;
+
+/// Says what the attributes of modules are for a thread.
+pub(crate) trait Reader {
+    /// What an attribute is, given what it is for others.
+    fn read(&self, module: &Py<PyModule>, name: &Py<PyStr>, found: PyResult, vm: &VirtualMachine) -> PyResult;
+}
+
+type Getattro = fn(&PyObject, &Py<PyStr>, &VirtualMachine) -> PyResult;
+
+/// How many threads have a reader; asked at every read.
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// What the class `module` does without readers. The same for all interpreters.
+static PLAIN: OnceLock<Getattro> = OnceLock::new();
+
+thread_local! {
+    static READER: RefCell<Option<Rc<dyn Reader>>> = const { RefCell::new(None) };
+}
+
+/// Lets modules be read by readers. Classes that derive from `module` take that over when they are made, so it comes first.
+pub(super) fn install(context: &Context) {
+    let slot = &context.types.module_type.slots.getattro;
+    if let Some(plain) = slot.load().filter(|_| PLAIN.get().is_none()) {
+        // Who comes second, before the slot is set, has read the same.
+        let _ = PLAIN.set(plain);
+        slot.store(Some(getattro));
+    }
+}
+
+fn getattro(object: &PyObject, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult {
+    let found = match PLAIN.get() {
+        Some(plain) => plain(object, name, vm),
+        None => Err(vm.new_attribute_error("modules cannot be read yet")),
+    };
+    match (reader(), object.downcast_ref::<PyModule>()) {
+        (Some(reader), Some(module)) => reader.read(module, name, found, vm),
+        _ => found,
+    }
+}
+
+fn reader() -> Option<Rc<dyn Reader>> {
+    // A thread sees at least what it stored itself.
+    if READERS.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    READER.with_borrow(Clone::clone)
+}
+
+/// Runs `body`, in which the running thread reads modules by `reader`.
+pub(crate) fn reading<R>(reader: Rc<dyn Reader>, body: impl FnOnce() -> R) -> R {
+    struct Back(Option<Rc<dyn Reader>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            let reader = READER.replace(self.0.take());
+            READERS.fetch_sub(1, Ordering::Relaxed);
+            drop(reader);
+        }
+    }
+    READERS.fetch_add(1, Ordering::Relaxed);
+    let _back = Back(READER.replace(Some(reader)));
+    body()
+}
+
+/// The module from which `import *` is to take the names: that statement reads the namespace itself.
+pub(crate) fn for_star(module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let (Some(reader), Some(live)) = (reader(), module.downcast_ref::<PyModule>()) else { return Ok(module) };
+    let seen = vm.ctx.new_dict();
+    for (name, value) in live.dict() {
+        let value = match name.downcast_ref::<PyStr>() {
+            Some(name) => reader.read(live, name, Ok(value), vm)?,
+            None => value,
+        };
+        seen.set_item(&*name, value, vm)?;
+    }
+    Ok(module_over(seen, vm).into())
+}
