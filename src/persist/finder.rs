@@ -37,6 +37,13 @@ use crate::{
 /// After how many updates the second copies are looked for that were not freed.
 const LOOK_AFTER: usize = 16;
 
+struct Ahead {
+    thread: ThreadId,
+    snapshot: Arc<Snapshot>,
+    /// The values of loaded modules, by name, that stay the objects that they are.
+    same: Arc<BTreeMap<String, state::Same>>,
+}
+
 /// What attaches a space to a branch of a store: which commit it sees.
 pub(crate) struct Attachment {
     pub(crate) store: Store,
@@ -47,7 +54,7 @@ pub(crate) struct Attachment {
     /// What became of modules by values that the space itself kept since then: it sees them so already.
     own: Mutex<BTreeMap<String, Module>>,
     /// What one thread sees in its place while it loads the modules of another commit.
-    ahead: Mutex<Option<(ThreadId, Arc<Snapshot>)>>,
+    ahead: Mutex<Option<Ahead>>,
     detached: AtomicBool,
     /// How many updates of loaded modules there were.
     updates: AtomicUsize,
@@ -64,11 +71,7 @@ impl Attachment {
 
     /// The commit that the running thread sees.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        let ahead = self.ahead.lock();
-        match &*ahead {
-            Some((thread, snapshot)) if *thread == std::thread::current().id() => Arc::clone(snapshot),
-            _ => self.snapshot.load_full(),
-        }
+        self.ahead(|ahead| Arc::clone(&ahead.snapshot)).unwrap_or_else(|| self.snapshot.load_full())
     }
 
     /// The last commit of the branch.
@@ -109,7 +112,7 @@ impl Attachment {
 
     /// The module of this name, or the code of the package, as the running thread sees it; with its full name.
     pub(crate) fn sees(&self, name: &str) -> Result<Option<(String, Module)>, StoreError> {
-        let is_ahead = self.ahead.lock().as_ref().is_some_and(|(thread, _)| *thread == std::thread::current().id());
+        let is_ahead = self.ahead(|_| ()).is_some();
         let (full, module) = match self.snapshot().find(name)? {
             Some(Found::Module(module)) => (name.to_owned(), module),
             Some(Found::Package(Some(code))) => (format!("{name}.{INIT}"), code),
@@ -119,15 +122,28 @@ impl Attachment {
         Ok(Some((full, own.unwrap_or(module))))
     }
 
-    /// Lets the running thread see another commit while `body` runs. One thread at a time does.
-    pub(crate) fn while_ahead<R>(&self, snapshot: Arc<Snapshot>, body: impl FnOnce() -> R) -> R {
+    /// What the running thread sees of another commit, if it does.
+    fn ahead<R>(&self, read: impl FnOnce(&Ahead) -> R) -> Option<R> {
+        self.ahead.lock().as_ref().filter(|ahead| ahead.thread == std::thread::current().id()).map(read)
+    }
+
+    /// Lets the running thread see another commit while `body` runs, in which the values `same` stay the objects that they
+    /// are. One thread at a time does.
+    pub(crate) fn while_ahead<R>(
+        &self,
+        snapshot: Arc<Snapshot>,
+        same: BTreeMap<String, state::Same>,
+        body: impl FnOnce() -> R,
+    ) -> R {
         struct Back<'attachment>(&'attachment Attachment);
         impl Drop for Back<'_> {
             fn drop(&mut self) {
-                *self.0.ahead.lock() = None;
+                let ahead = self.0.ahead.lock().take();
+                drop(ahead);
             }
         }
-        *self.ahead.lock() = Some((std::thread::current().id(), snapshot));
+        let thread = std::thread::current().id();
+        *self.ahead.lock() = Some(Ahead { thread, snapshot, same: Arc::new(same) });
         let _back = Back(self);
         body()
     }
@@ -250,6 +266,11 @@ impl StoreFinder {
         let loader_state = defined(&dict, &name, vm)?;
         if let Some((full, source, kept)) = Self::kept(zelf, &name, vm)? {
             state::begin(&generation, (&full, &source), kept.as_deref(), &dict, &loader_state, vm)?;
+            // What is kept is there already, as the objects that the program has.
+            let same = zelf.0.ahead(|ahead| Arc::clone(&ahead.same));
+            if let Some(same) = same.as_ref().and_then(|same| same.get(&*name.to_string_lossy())) {
+                state::stay(&generation, same, &dict, vm)?;
+            }
         }
         spec.set_attr("loader_state", loader_state, vm)
     }

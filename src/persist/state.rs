@@ -240,9 +240,8 @@ pub(crate) fn same(
 
 /// Puts them into the second copy of the module, in the place of those that were made anew: they stay the objects that they
 /// are, but for what shares objects with values that have changed.
-pub(crate) fn stay(generation: &Arc<Generation>, same: &Same, copy: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
-    let Some(copy) = copy.downcast_ref::<PyModule>() else { return Ok(()) };
-    call(generation, "stay", vec![copy.dict().into(), same.values.clone(), same.kept.clone()], vm).map(drop)
+pub(crate) fn stay(generation: &Arc<Generation>, same: &Same, copy: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+    call(generation, "stay", vec![copy.clone().into(), same.values.clone(), same.kept.clone()], vm).map(drop)
 }
 
 /// The modules that an attachment loaded into a space, by the names that imports have for them.

@@ -236,6 +236,23 @@ class State(Stored):
         self.assertIs(held.third, third)
         self.assertIs(type(held.third["k"][0]), held.A)
 
+    def test_others_that_are_executed_anew_take_the_objects_that_there_are(self):
+        self.new("a", "X = 1\ncounter = {'n': 0}\n")
+        sources = {"early": "from a import counter\n", "late": "import a\ncounter = a.counter\n",
+                   "zbefore": "import a\n"}
+        for name, source in sources.items():
+            self.new(name, source, metadata=None)
+        space = self.attached(self.store)
+        space.exec("import a, early, late, zbefore\na.counter['n'] = 5\nheld = a.counter")
+        self.keep(space)
+        with self.store.transaction() as change:
+            change.update("a", "X = 2\ncounter = {'n': 0}\n")
+            for name, source in sources.items():
+                change.update(name, f"{source}seen = a.counter['n'] if 'a' in globals() else counter['n']\n")
+        space.sync()
+        self.assertEqual(space.eval("a.X, a.counter, early.seen, late.seen, zbefore.seen"), (2, {"n": 5}, 5, 5, 5))
+        space.exec("assert held is a.counter is early.counter is late.counter")
+
     def test_what_shares_objects_with_what_changed_comes_anew(self):
         self.new("m", "a = []\nb = {}\nc = []\n")
         one, two = self.attached(), self.attached()

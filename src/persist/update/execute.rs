@@ -12,7 +12,7 @@ use super::{UpdateOptions, ahead::Ahead, caused, plan};
 use crate::{
     import::{aside::Copied, generation::Generation, level, project},
     lifecycle,
-    persist::{raise::class, state},
+    persist::raise::class,
     vm::{deadline::Deadline, reads},
 };
 
@@ -56,14 +56,11 @@ pub(super) fn added(
     Ok(added)
 }
 
-/// Imports second copies of the modules. `stays` has what is kept of them.
-///
-/// They see each other whatever way they come to each other; see [`Ahead`].
+/// Imports second copies of the modules. They see each other whatever way they come to each other; see [`Ahead`].
 pub(super) fn execute(
     generation: &Arc<Generation>,
     names: &[String],
     olds: &[PyObjectRef],
-    stays: &[Option<state::Same>],
     options: &UpdateOptions,
     vm: &VirtualMachine,
 ) -> PyResult<Vec<PyObjectRef>> {
@@ -85,12 +82,7 @@ pub(super) fn execute(
         }
         Ok(new)
     };
-    let news = names.iter().map(one).collect::<PyResult<Vec<_>>>()?;
-    // What is kept is there already, as the objects that the program has.
-    for (stays, new) in stays.iter().zip(&news) {
-        stays.as_ref().map_or(Ok(()), |stays| state::stay(generation, stays, new, vm))?;
-    }
-    Ok(news)
+    names.iter().map(one).collect()
 }
 
 /// Frees what a failed execution left: second copies, and what they have entered elsewhere as classes.

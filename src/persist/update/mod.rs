@@ -117,16 +117,19 @@ pub(crate) fn update(
     // Of all threads, before this one has its own.
     let live = generation.modules(vm)?;
     let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
-    let stays =
-        work.updated.iter().map(|name| stays(generation, &live, &target, name, vm)).collect::<PyResult<Vec<_>>>()?;
+    let mut same = BTreeMap::new();
+    for name in &work.updated {
+        if let Some(stays) = stays(generation, &live, &target, name, vm)? {
+            same.insert(name.clone(), stays);
+        }
+    }
     let copied = execute::new_modules(generation, &live, &names);
     let what = attachment.store.describe();
     let before = effects::Before::look(generation, vm)?;
     let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
-        attachment.while_ahead(Arc::clone(&target), || {
+        attachment.while_ahead(Arc::clone(&target), same, || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
-            let executed = execute::execute(generation, &work.updated, &olds, &stays, options, vm);
-            drop(stays);
+            let executed = execute::execute(generation, &work.updated, &olds, options, vm);
             let news = executed.inspect_err(|_| execute::abandon(generation, &live, &work.updated, vm))?;
             let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
             let added = execute::added(generation, &live, vm)?;
