@@ -212,11 +212,13 @@ impl ModuleTable {
         self.records.get(name).map(|record| record.clone())
     }
 
-    /// Calls `see` with each module that was imported, and who imported it.
-    pub(crate) fn each_import(&self, mut see: impl FnMut(&str, &Importer)) {
-        for record in &self.records {
-            record.importers.iter().for_each(|importer| see(record.key(), importer));
-        }
+    /// Whether `importer` has imported this name from the module, or all names.
+    pub(crate) fn has_import(&self, module: &str, importer: &str, name: &str) -> bool {
+        let first = Importer { module: importer.to_owned(), names: Vec::new() };
+        self.records.get(module).is_some_and(|record| {
+            let all = record.importers.range(first..).take_while(|one| one.module == importer);
+            all.flat_map(|one| &one.names).any(|one| one == name || one == "*")
+        })
     }
 
     /// The names of all records, in order.

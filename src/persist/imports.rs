@@ -146,7 +146,7 @@ pub(crate) struct Bindings {
 impl Bindings {
     /// The modules and the names that a name of the module may have been taken from; the last one last.
     pub(crate) fn of<'all>(&'all self, local: &'all str) -> impl Iterator<Item = (&'all str, &'all str)> {
-        let may_be_any = !local.starts_with('_') && !self.own.contains(local);
+        let may_be_any = !self.own.contains(local);
         self.global.iter().filter_map(move |taken| match &*taken.name {
             ALL => may_be_any.then_some((&*taken.module, local)),
             name => (taken.local == local).then_some((&*taken.module, name)),
@@ -361,8 +361,11 @@ impl Scan {
     fn take(&mut self, module: &str, alias: &ast::Alias) {
         let (name, local) = (alias.name.to_string(), local(alias).to_owned());
         let is_global = self.scopes.last().is_some_and(|scope| Self::is_global(scope, &local));
-        if is_global {
-            self.bindings.own.remove(&local);
+        // Which names all names are, it does not say: those bound before may be among them.
+        match (is_global, &*name) {
+            (true, ALL) => self.bindings.own.clear(),
+            (true, _) => drop(self.bindings.own.remove(&local)),
+            (false, _) => {}
         }
         let all = if is_global { &mut self.bindings.global } else { &mut self.bindings.inner };
         all.push(Taken { module: module.to_owned(), name, local });
@@ -594,7 +597,8 @@ mod tests {
         assert_eq!(of("try:\n    from a import x\nexcept E:\n    from b import x", "x"), "a.x b.x");
         assert_eq!(of("from a import x\nif y:\n    x = 1", "x"), "a.x");
         assert_eq!(of("from a import *", "x"), "a.x");
-        assert_eq!(of("from a import *", "_x"), "");
+        assert_eq!(of("from a import *", "_x"), "a._x");
+        assert_eq!(of("x = 1\nfrom a import *", "x"), "a.x");
         assert_eq!(of("from a import *\nx = 1", "x"), "");
         assert_eq!(of("from a import *\nfrom b import x", "x"), "a.x b.x");
         assert_eq!(of("def f():\n    from a import x", "x"), "");

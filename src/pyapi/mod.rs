@@ -1,6 +1,7 @@
 //! The Python module `modspace`.
 
 mod commit;
+mod convert;
 mod info;
 mod migration;
 mod module;
@@ -10,6 +11,8 @@ mod report;
 mod space_of;
 mod store;
 mod subscription;
+mod transaction;
+mod update_report;
 
 use std::sync::Arc;
 

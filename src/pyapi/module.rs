@@ -48,7 +48,10 @@ pub(crate) mod modspace {
     use crate::{
         import::context,
         lifecycle,
-        pyapi::{self, info, module::ForceArgs, module_space, report, space_of as finder, store, subscription},
+        pyapi::{
+            self, info, module::ForceArgs, module_space, report, space_of as finder, store, subscription, transaction,
+            update_report,
+        },
     };
 
     #[pyattr(name = "ModuleInfo")]
@@ -93,12 +96,12 @@ pub(crate) mod modspace {
 
     #[pyattr(name = "Transaction")]
     fn transaction_class(_vm: &VirtualMachine) -> PyTypeRef {
-        store::Transaction::make_static_type()
+        transaction::Transaction::make_static_type()
     }
 
     #[pyattr(name = "UpdateReport")]
     fn update_report(_vm: &VirtualMachine) -> PyTypeRef {
-        store::UpdateReport::make_static_type()
+        update_report::UpdateReport::make_static_type()
     }
 
     #[pyattr(name = "Commit")]

@@ -14,13 +14,15 @@ use rustpython_vm::{
 };
 
 use super::{
+    convert::commit_id,
     enter, handle,
     info::ModuleInfo,
     migration::Migration,
     raise,
     report::{DiscardReport, ReloadReport},
     shared,
-    store::{self, UpdateReport},
+    store::{self},
+    update_report::UpdateReport,
 };
 use crate::{
     error::Error,
@@ -424,7 +426,7 @@ impl ModuleSpace {
     /// Lets the space see this commit, as `sync` does with the last one.
     #[pymethod]
     fn at(zelf: &Py<Self>, commit: PyStrRef, args: SyncArgs, vm: &VirtualMachine) -> PyResult<UpdateReport> {
-        let (id, options) = (store::commit_id(&commit, vm)?, args.options(vm)?);
+        let (id, options) = (commit_id(&commit, vm)?, args.options(vm)?);
         enter(zelf.node(vm)?, vm, |generation| of_store::at(generation, id, &options, vm)).map(UpdateReport)
     }
 

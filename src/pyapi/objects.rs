@@ -15,7 +15,9 @@ use rustpython_vm::{
 
 use super::{
     calling,
-    store::{Store, Transaction, blocking, branch, commit_id, id_object, string},
+    convert::{blocking, commit_id, id_object, string},
+    store::{Store, branch},
+    transaction::Transaction,
 };
 use crate::{
     import::{

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustpython_vm::{
-    Context, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
+    AsObject, Context, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
     builtins::{PyModule, PyStr},
 };
 
@@ -85,16 +85,25 @@ pub(crate) fn reading<R>(reader: Rc<dyn Reader>, body: impl FnOnce() -> R) -> R 
     body()
 }
 
-/// The module from which `import *` is to take the names: that statement reads the namespace itself.
+/// The module from which `import *` is to take the names: where no `__all__` gives them, that statement reads the namespace
+/// itself.
 pub(crate) fn for_star(module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let (Some(reader), Some(live)) = (reader(), module.downcast_ref::<PyModule>()) else { return Ok(module) };
+    if live.dict().contains_key("__all__", vm) {
+        return Ok(module);
+    }
     let seen = vm.ctx.new_dict();
+    let mut differs = false;
     for (name, value) in live.dict() {
-        let value = match name.downcast_ref::<PyStr>() {
-            Some(name) => reader.read(live, name, Ok(value), vm)?,
+        let value = match name.downcast_ref::<PyStr>().filter(|name| !name.as_bytes().starts_with(b"_")) {
+            Some(name) => {
+                let now = reader.read(live, name, Ok(value.clone()), vm)?;
+                differs |= !now.is(&value);
+                now
+            }
             None => value,
         };
         seen.set_item(&*name, value, vm)?;
     }
-    Ok(module_over(seen, vm).into())
+    Ok(if differs { module_over(seen, vm).into() } else { module })
 }

@@ -127,18 +127,22 @@ class Ahead(Case):
         )
         self.assertEqual(space.eval("a.X, c.X, hasattr(between, 'X')"), (1006, 1007, False))
 
-    def test_a_source_that_raises_says_so_to_whoever_asked_for_it(self):
+    def test_the_source_that_raises_is_named(self):
         for error in "AttributeError", "ValueError", "ImportError":
-            with self.subTest(error), self.assertRaises(modspace.UpdateError) as caught:
-                self.updated(
-                    {"p.zbase": "L = 1\n", "p.user": ""},
-                    {"p.zbase": f"L = 2\nraise {error}('on purpose')\n", "p.user": "import p\np.zbase.L\n"},
-                )
-            chain, found = caught.exception, []
-            while chain is not None:
-                found.append(str(chain))
-                chain = chain.__cause__
-            self.assertIn("on purpose", found)
+            for asks in "p.zbase.L", "hasattr(p, 'zbase')", "try: p.zbase\nexcept Exception: ...":
+                with self.subTest(error, asks=asks):
+                    with self.assertRaises(modspace.UpdateError) as caught:
+                        self.updated(
+                            {"p.zbase": "L = 1\n", "p.user": "", "log": "runs = []\n"},
+                            {"p.zbase": f"import log\nlog.runs.append(1)\nif len(log.runs) > 1: raise SystemError\n"
+                                        f"raise {error}('on purpose')\n", "p.user": f"import p\n{asks}\n"},
+                        )
+                    chain, found = caught.exception, []
+                    while chain is not None:
+                        found.append(str(chain))
+                        chain = chain.__cause__
+                    self.assertIn("p.zbase", " ".join(found[:2]))
+                    self.assertEqual(found[-1], "on purpose")
 
     def test_circles(self):
         old = {
@@ -147,6 +151,118 @@ class Ahead(Case):
         new = {"a": "X = 1002\nimport b\nseen = b.X\n", "c": "import b\nY = 1002\nimport a\nseen = b.X, a.X, b.c.Y\n"}
         space, _ = self.updated(old, new)
         self.assertEqual(space.eval("a.seen, c.seen"), (1002, (1002, 1002, 1002)))
+
+    def test_a_package_has_its_loaded_modules(self):
+        for new in (
+            {"p.__init__": "# comment\nimport p.stay\nA = p.stay.X\n"},
+            {"p.__init__": "import p.stay\nA = p.stay.X\nB = 1\n", "user": "import p.stay\nseen = p.stay.X\n"},
+        ):
+            with self.subTest(new):
+                space, _ = self.updated({"p.__init__": "import p.stay\nA = p.stay.X\n", "p.stay": "X = 3\n", "user": ""}, new)
+                self.assertEqual(space.eval("p.A, p.stay.X, p.stay is sys.modules['p.stay']"), (3, 3, True))
+
+    def test_a_module_that_goes_is_not_in_its_package(self):
+        store = modspace.Store.memory()
+        with store.transaction() as change:
+            for name in "p.old", "p.k", "user":
+                change.new(name, "X = 1\n")
+        space = modspace.ModuleSpace()
+        self.addCleanup(space.discard, force=True)
+        space.attach(store)
+        space.exec("import p.old, p.k, user")
+        with store.transaction() as change:
+            change.remove("p.old")
+            change.update("user", "import p.k\nseen = p.old.X\n")
+        with self.assertRaises(modspace.UpdateError) as caught:
+            space.sync()
+        self.assertEqual(str(caught.exception.__cause__), "module 'p' has no attribute 'old'")
+        self.assertEqual(space.eval("p.old.X"), 1)
+
+    def test_other_spaces_stay_as_they_are(self):
+        store = modspace.Store.memory()
+        with store.transaction() as change:
+            for name, source in {"base": "L = 1\n", "p.between": "from base import L\n", "user": ""}.items():
+                change.new(name, source)
+        one, other = modspace.ModuleSpace(), modspace.ModuleSpace()
+        for space in one, other:
+            self.addCleanup(space.discard, force=True)
+            space.attach(store)
+            space.exec("import base, p.between, user")
+        one.ns["held"] = other.eval("p.between"), other.eval("p")
+        with store.transaction() as change:
+            change.update("base", "L = 2\n")
+            change.new("p.new", "")
+            change.update("user", "import sys, base, p.new, __main__\nb, q = __main__.held\n"
+                                  "seen = b.L, b.__dict__['L'], hasattr(q, 'new'), p.between.L, hasattr(p, 'new')\n")
+        one.sync()
+        self.assertEqual(one.eval("user.seen"), (1, 1, False, 2, True))
+
+    def test_spaces_below_that_took_a_module(self):
+        space = modspace.ModuleSpace()
+        store = modspace.Store.memory()
+        with store.transaction() as change:
+            for name, source in {"base": "L = 1001\n", "between": "from base import L\n", "user": ""}.items():
+                change.new(name, source)
+        space.attach(store)
+        space.exec("import base, between, user, sys")
+        child = modspace.ModuleSpace(space)
+        self.addCleanup(space.discard, force=True, recursive=True)
+        child.exec("import types, sys\nmodule = sys.modules['cm'] = types.ModuleType('cm')\n"
+                   "exec('from base import L\\nfrom between import L as M', module.__dict__)")
+        child.exec("import linecache\nclass Loader:\n    def get_source(self, name):\n"
+                   "        return 'from base import L\\nfrom between import L as M'\n"
+                   "from importlib.machinery import ModuleSpec\nmodule.__spec__ = ModuleSpec('cm', Loader())")
+        space.ns["cm"] = child.eval("module")
+        with store.transaction() as change:
+            change.update("base", "L = 1002\n")
+            change.update("user", "import __main__\nseen = __main__.cm.L, __main__.cm.M\n")
+        space.sync()
+        self.assertEqual(space.eval("user.seen, (cm.L, cm.M)"), ((1002, 1002), (1002, 1002)))
+
+    def test_code_that_stays_works_with_what_there_is(self):
+        old = {
+            "base": "class C:\n    v = 1\n", "between": "from base import C\n",
+            "cache": "import between\nkept = []\ndef get():\n    if not kept:\n        kept.append(between.C)\n    return kept[0]\n",
+            "user": "",
+        }
+        space, report = self.updated(
+            old, {"base": "class C:\n    v = 2\n", "user": "import cache, between\nseen = cache.get().v, between.C.v\n"}
+        )
+        self.assertEqual(space.eval("user.seen, cache.get().v, cache.get() is base.C"), ((1, 2), 2, True))
+        with self.assertRaises(modspace.UpdateError):
+            self.updated(old, {"base": "class C:\n    v = 2\n", "user": "import cache\ncache.get()\n1 / 0\n"})
+
+    def test_all_names(self):
+        # With a list of the names, others are not asked for.
+        space, _ = self.updated(
+            {"p.__init__": "__all__ = ['L']\nL = 5\n", "p.auser": "", "p.zimpl": ""},
+            {"p.auser": "from p import *\ndef helper(): ...\n", "p.zimpl": "from p.auser import helper\n"},
+        )
+        self.assertEqual(space.eval("p.auser.L"), 5)
+        lazy = ("import sys, types\nclass M(types.ModuleType):\n    A = property(lambda self: 7)\n"
+                "m = M('lazy')\nm.__all__ = ['A']\nsys.modules[__name__] = m\n")
+        space, _ = self.updated({"lazy": lazy, "user": ""}, {"user": "from lazy import *\nseen = A\n"})
+        self.assertEqual(space.eval("user.seen"), 7)
+        settings = "X = 1001\nfrom conf import *\n"
+        for source in settings, f"try:\n    {settings.strip().replace(chr(10), chr(10) + '    ')}\nfinally: ...\n":
+            # One object, as None always is.
+            old = {"values": "X = 1001\n", "conf": "from values import X\n", "user": "",
+                   "settings": source.replace("1001", "__import__('values').X")}
+            space, _ = self.updated(old, {"conf": "X = 1005\n", "user": "import settings\nseen = settings.X\n"})
+            self.assertEqual(space.eval("user.seen, settings.X"), (1005, 1005))
+        conf = "__all__ = ['_X']\n_X = "
+        space, _ = self.updated(
+            {"conf": f"{conf}1001\n", "settings": "from conf import *\n", "user": ""},
+            {"conf": f"{conf}1005\n", "user": "import settings\nseen = settings._X\n"},
+        )
+        self.assertEqual(space.eval("user.seen, settings._X"), (1005, 1005))
+
+    def test_imports_that_did_not_happen(self):
+        space, _ = self.updated(
+            {"a": "X = True\n", "settings": "import a\nX = True\nif a is None:\n    from a import X\n", "user": ""},
+            {"a": "X = False\n", "user": "import settings\nseen = settings.X\n"},
+        )
+        self.assertEqual(space.eval("user.seen, settings.X"), (True, True))
 
     def test_a_plan_shows_nobody_else_what_new_sources_see(self):
         store = modspace.Store.memory()

@@ -51,6 +51,7 @@ programs! {
     test_sys,
     test_table,
     test_update,
+    test_update_ahead,
     test_update_effects,
     test_update_migrate,
     test_values,

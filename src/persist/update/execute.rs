@@ -59,22 +59,25 @@ pub(super) fn added(
 /// Imports second copies of the modules. They see each other whatever way they come to each other; see [`Ahead`].
 pub(super) fn execute(
     generation: &Arc<Generation>,
-    names: &[String],
+    (names, removed): (&[String], &[String]),
     olds: &[PyObjectRef],
     options: &UpdateOptions,
     vm: &VirtualMachine,
 ) -> PyResult<Vec<PyObjectRef>> {
-    let ahead = Rc::new(Ahead::new(generation, names, olds, vm));
+    let ahead = Rc::new(Ahead::new(generation, (names, removed), olds, vm)?);
     let deadline = Deadline::begin(options.time_limit, too_late, vm);
     let one = |name: &String| {
-        let imported =
-            reads::reading(ahead.clone(), || level::import_module(generation, name, vm)).and_then(|module| {
-                deadline.as_ref().map_or(Ok(()), Deadline::check)?;
-                Ok(module)
-            });
+        let import = || match ahead.raised(name) {
+            Some(error) => Err(error),
+            None => level::import_module(generation, name, vm),
+        };
+        let imported = reads::reading(ahead.clone(), import).and_then(|module| {
+            deadline.as_ref().map_or(Ok(()), Deadline::check)?;
+            Ok(module)
+        });
         let new = imported.map_err(|error| {
             rustpython_vm::import::remove_importlib_frames(vm, &error);
-            failed(name, error, vm)
+            failed(ahead.culprit(&error).as_ref().unwrap_or(name), error, vm)
         })?;
         if new.downcast_ref::<PyModule>().is_none() {
             let message = format!("the new source of {name:?} puts something else into sys.modules");

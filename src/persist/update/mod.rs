@@ -129,7 +129,7 @@ pub(crate) fn update(
     let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
         attachment.while_ahead(Arc::clone(&target), same, || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
-            let executed = execute::execute(generation, &work.updated, &olds, options, vm);
+            let executed = execute::execute(generation, (&work.updated, &work.removed), &olds, options, vm);
             let news = executed.inspect_err(|_| execute::abandon(generation, &live, &work.updated, vm))?;
             let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
             let added = execute::added(generation, &live, vm)?;
