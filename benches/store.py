@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def output(*command):
 
 
 def bare_commit(directory, count, repeat=60):
-    """Seconds of the fastest commit of so many bytes, by CPython's sqlite3."""
+    """Seconds of a commit of so many bytes, by CPython's sqlite3: the median."""
     file = sqlite3.connect(os.path.join(directory, "cpython.sqlite"), isolation_level=None)
     file.execute("PRAGMA journal_mode = WAL").fetchone()
     file.execute("PRAGMA synchronous = FULL")
@@ -59,7 +60,7 @@ def bare_commit(directory, count, repeat=60):
         file.execute("COMMIT")
         times.append(time.perf_counter() - start)
     file.close()
-    return min(times)
+    return statistics.median(times)
 
 
 def heard(directory, rounds=20):
@@ -183,8 +184,8 @@ with tempfile.TemporaryDirectory() as directory:
 row("records of a commit of one module among 10,000", ours["records"], show=size, target="< 10 KB",
     met=ours["records"] < 10_000)
 row("log of it", ours["log"], show=size, target="< 64 KB", met=ours["log"] < 64_000)
-row("that commit", ours["commit"], target="< 3× of bare SQLite", met=ours["commit"] < 3 * bare,
-    of=("bare SQLite", bare), bare_SQLite_in_CPython=bare, bare_SQLite_in_modspace=ours["bare here"])
+row("that commit", ours["commit"], target="< 3× of bare SQLite", met=ours["commit"] < 3 * ours["bare here"],
+    of=("bare SQLite", ours["bare here"]), bare_SQLite=ours["bare here"], bare_SQLite_in_CPython=bare)
 row("a commit of 10,000 new modules", ours["commit all"], target="as it is")
 row("attaching to 10,000 modules", ours["attach"], target="< 1 ms", met=ours["attach"] < 1e-3)
 row("the same as the first thing that a space does", ours["attach first"], target="as it is")
