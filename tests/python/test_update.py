@@ -51,6 +51,25 @@ class Spaces(unittest.TestCase):
         store.new_module(name, source)
         return store
 
+    def test_a_module_that_is_loaded_while_another_is_waited_for(self):
+        store = self.store("import __main__\n__main__.started.set()\n__main__.go.wait(60)\nimport base\nn = 0\n")
+        store.new_module("base", "n = 0\n")
+        space = self.attached(store)
+        space.ns.update(started=threading.Event(), go=threading.Event())
+        threads = [threading.Thread(target=space.exec, args=("import m",)), threading.Thread(target=space.sync)]
+        threads[0].start()
+        space.ns["started"].wait(60)
+        with store.transaction() as change:
+            change.update("base", "n = 1\n")
+            change.update("m", "import base\nn = 1\n")
+        threads[1].start()
+        # Long enough to wait for m, after it has seen that base is not loaded.
+        threads[1].join(0.3)
+        space.ns["go"].set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(space.eval("m.n, m.base.n"), (1, 1))
+
     def test_names_are_rebound_in_every_space_that_took_them(self):
         store = self.store("LIMIT = 1")
         parent = self.attached(store)

@@ -217,26 +217,39 @@ fn work(
     }
     // A package goes with the last thing in it, and comes with the first.
     let above: BTreeSet<String> = changed.iter().flat_map(|name| packages(name)).collect();
-    let (mut updated, mut removed) = (Vec::new(), Vec::new());
-    for name in changed.union(&above).filter(|name| attachment.has_in_view(name)) {
-        let text = vm.ctx.new_str(&**name);
-        // Who is in the middle of importing it comes first.
-        drop(locks::acquire(LockKey::new(generation.serial, name), vm)?);
-        let Some(module) = generation.loaded(&text, vm)? else { continue };
-        if !is_from(attachment, &module, vm)? {
-            continue;
-        }
-        let is_there = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.is_some();
-        if !is_there {
-            removed.push(name.clone());
-        } else if changed.contains(name) {
-            if find::is_initialising(&generation.shared.names, &module, vm)? {
-                let message = format!("{name:?} is in the middle of its import; sync when that is over");
-                return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
+    let look = || -> PyResult<(Vec<String>, Vec<String>)> {
+        let (mut updated, mut removed) = (Vec::new(), Vec::new());
+        for name in changed.union(&above).filter(|name| attachment.has_in_view(name)) {
+            let text = vm.ctx.new_str(&**name);
+            // Who is in the middle of importing it comes first.
+            drop(locks::acquire(LockKey::new(generation.serial, name), vm)?);
+            let Some(module) = generation.loaded(&text, vm)? else { continue };
+            if !is_from(attachment, &module, vm)? {
+                continue;
             }
-            updated.push(name.clone());
+            let is_there = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.is_some();
+            if !is_there {
+                removed.push(name.clone());
+            } else if changed.contains(name) {
+                if find::is_initialising(&generation.shared.names, &module, vm)? {
+                    let message = format!("{name:?} is in the middle of its import; sync when that is over");
+                    return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
+                }
+                updated.push(name.clone());
+            }
         }
+        Ok((updated, removed))
+    };
+    // While it waited for the import of one module, another may have been loaded.
+    let mut found = look()?;
+    loop {
+        let again = look()?;
+        if again == found {
+            break;
+        }
+        found = again;
     }
+    let (updated, removed) = found;
     Ok(Work { updated, removed })
 }
 
