@@ -1,8 +1,9 @@
 """Takes what platform modules remember of spaces that end.
 
-Runs as platform code over the interpreter's own `modules`. `held(object)` says whether an object is one of these spaces',
-or leads to one; `own(variable)`, whether a ContextVar stands in modules of theirs and nowhere else; `new_context()` gives
-the thread an empty base context, unless it is inside one that somebody runs.
+Runs as platform code over the interpreter's own `modules`; `loaded(name)` gives one of them, or None while it is not
+loaded whole. `held(object)` says whether an object is one of these spaces', or leads to one; `own(variable)`, whether a
+ContextVar stands in modules of theirs and nowhere else; `new_context()` gives the thread an empty base context, unless it
+is inside one that somebody runs.
 """
 
 
@@ -13,7 +14,7 @@ def _dicts():
         ("copy", ("_deepcopy_dispatch",)),
         ("_asyncio", ("_current_tasks",)),
     ):
-        module = modules.get(name)
+        module = loaded(name)
         for attribute in attributes:
             registry = getattr(module, attribute, None)
             if registry:
@@ -25,7 +26,7 @@ def purge_registries():
         for key, value in list(registry.items()):
             if held((key, value)):
                 registry.pop(key, None)
-    typing = modules.get("typing")
+    typing = loaded("typing")
     if typing is not None:
         for names in list(typing._overload_registry.values()):
             for name, overloads in list(names.items()):
@@ -34,25 +35,22 @@ def purge_registries():
                         del overloads[line]
                 if not overloads:
                     names.pop(name, None)
-    linecache = modules.get("linecache")
+    linecache = loaded("linecache")
     if linecache is not None:
         for file, entry in list(linecache.cache.items()):
             if len(entry) == 1 and held(entry):
                 linecache.cache.pop(file, None)
-    for entries in (
-        getattr(modules.get("threading"), "_threading_atexits", None),
-        modules["gc"].callbacks if "gc" in modules else None,
-        modules["gc"].garbage if "gc" in modules else None,
-    ):
+    for name, attribute in (("threading", "_threading_atexits"), ("gc", "callbacks"), ("gc", "garbage")):
+        entries = getattr(loaded(name), attribute, None)
         if entries:
             entries[:] = [entry for entry in entries if not held(entry)]
-    encodings = modules.get("encodings")
+    encodings = loaded("encodings")
     if encodings is not None:
         for name, codec in list(encodings._cache.items()):
             if codec is not None and held(tuple(codec)):
                 encodings._cache.pop(name, None)
                 forget_codec(name)
-    reprlib = modules.get("reprlib")
+    reprlib = loaded("reprlib")
     if reprlib is not None:
         for name, value in list(vars(reprlib.aRepr).items()):
             if held(value):
@@ -62,7 +60,7 @@ def purge_registries():
 def purge_hooks(is_main_thread):
     import sys
 
-    threading = modules.get("threading")
+    threading = loaded("threading")
     if threading is not None:
         for name in ("_trace_hook", "_profile_hook"):
             if held(getattr(threading, name, None)):
@@ -74,7 +72,7 @@ def purge_hooks(is_main_thread):
     hooks = sys.get_asyncgen_hooks()
     if held(tuple(hooks)):
         sys.set_asyncgen_hooks(None, None)
-    signal = modules.get("_signal")
+    signal = loaded("_signal")
     # On another thread, asking for a handler would take the signals away from the main thread.
     if signal is not None and is_main_thread:
         for number in range(1, signal.NSIG):
@@ -89,22 +87,23 @@ def purge_hooks(is_main_thread):
 
 def purge_caches():
     """Caches, where forgetting costs only time: for everybody."""
-    typing = modules.get("typing")
+    typing = loaded("typing")
     if typing is not None:
         for clear in typing._cleanups:
             clear()
-    if "re" in modules:
-        modules["re"].purge()
+    re = loaded("re")
+    if re is not None:
+        re.purge()
     for name, function in (
         ("fnmatch", "_compile_pattern"),
         ("glob", "_compile_pattern"),
         ("fractions", "_hash_algorithm"),
         ("inspect", "_shadowed_dict_from_weakref_mro_tuple"),
     ):
-        cached = getattr(modules.get(name), function, None)
+        cached = getattr(loaded(name), function, None)
         if cached is not None:
             cached.cache_clear()
-    ipaddress = modules.get("ipaddress")
+    ipaddress = loaded("ipaddress")
     if ipaddress is not None:
         for owner, name in (("IPv4Address", "is_private"), ("IPv4Address", "is_global"),
                             ("IPv6Address", "is_private"), ("IPv4Network", "is_global")):
@@ -139,9 +138,10 @@ def forget_dead_classes(tables):
 
 def rebuild_busy_sets():
     """Like dicts, RustPython's sets keep room for each of what came and went at one place; see `heap::compact`."""
-    if "threading" not in modules:
+    threading = loaded("threading")
+    if threading is None:
         return
-    threads = modules["threading"]._dangling
+    threads = threading._dangling
     # Who adds a thread meanwhile adds it to the new set.
     old, threads.data = threads.data, set()
     threads.data.update(reference for reference in old.copy() if reference() is not None)
@@ -151,19 +151,19 @@ def refresh_native_caches():
     """Native code keeps, per thread, the modules that it imported last: let these be the interpreter's."""
     import sys
 
-    asyncio = modules.get("_asyncio")
+    asyncio = loaded("_asyncio")
     if asyncio is not None:
         loop = type(sys.implementation)(get_debug=bool)
         asyncio.Future(loop=loop).add_done_callback(id)
         asyncio.current_task(loop)
-    json = modules.get("_json")
+    json = loaded("_json")
     if json is not None:
         json.make_encoder(None, None, json.encode_basestring_ascii, None, ":", ",", False, False, True)
 
 
 def purge_context():
     """The running thread's context: variables of the spaces, and what platform modules' variables hold of them."""
-    contextvars = modules.get("_contextvars")
+    contextvars = loaded("_contextvars")
     if contextvars is None:
         return
     items = list(contextvars.copy_context().items())

@@ -1,14 +1,14 @@
 """Threads of a space, found among all threads of the process.
 
-Runs as platform code. `modules` are the interpreter's own; `own` is the space's own copy of `threading`, or None;
-`held(object)` says whether an object is the space's, or leads to one.
+Runs as platform code. `loaded(name)` gives one of the interpreter's own modules; `own` is the space's own copy of
+`threading`, or None; `held(object)` says whether an object is the space's, or leads to one.
 """
 
 
 def _known(own):
     """The Thread objects by identifier, of the shared `threading` and of a space's own."""
     threads = {}
-    for threading in (modules.get("threading"), own):
+    for threading in (loaded("threading"), own):
         if threading is not None:
             threads.update(getattr(threading, "_active", {}))
     return threads
@@ -16,7 +16,7 @@ def _known(own):
 
 def end_thread_pools(_idents, own):
     """Runs what the space gave to `threading._register_atexit`, the last first, as `threading._shutdown` does."""
-    for threading in (modules.get("threading"), own):
+    for threading in (loaded("threading"), own):
         registered = getattr(threading, "_threading_atexits", None)
         for entry in reversed(list(registered or ())):
             if threading is own or held(entry):

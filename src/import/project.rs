@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyDictRef, PyList, PyModule, PySet, PyStr},
+    builtins::{PyDict, PyDictRef, PyList, PyModule, PySet, PyStr, PyStrRef},
+    function::PyMethodDef,
 };
 
 use super::{
+    find,
     generation::{Generation, Shared},
     locks::{self, Acquired, LockKey},
     owner::{self, Owner},
@@ -22,7 +24,7 @@ use crate::{
     sysview,
     vm::{
         hidden,
-        native::{copy_dict, is_module, module_over},
+        native::{copy_dict, def, is_module, module_over},
     },
 };
 
@@ -54,6 +56,16 @@ pub(crate) fn hidden_module(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<P
         }
     }
     Ok(module)
+}
+
+/// `loaded(name)`, for platform code: the hidden module, or None if it is not loaded or a thread is in the middle of its
+/// import. Its caches and registries are empty then.
+pub(crate) static LOADED: PyMethodDef = def("loaded", loaded);
+
+fn loaded(_none: PyObjectRef, name: PyStrRef, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    let Some(shared) = Shared::of(vm) else { return Ok(None) };
+    let Ok(module) = hidden::modules(vm)?.get_item(&*name, vm) else { return Ok(None) };
+    Ok((!find::is_initialising(&shared.names, &module, vm)?).then_some(module))
 }
 
 /// What importlib sets on each module from its spec, and what must not be taken over from the hidden module.

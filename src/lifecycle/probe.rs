@@ -19,7 +19,7 @@ use crate::{
         generation::{Generation, Mark, Shared},
         owner::{self, Owner},
         project,
-        project::hidden_module,
+        project::{LOADED, hidden_module},
     },
     vm::{
         heap::{ClassCache, Stopped},
@@ -56,6 +56,7 @@ pub(super) fn globals(generations: &[Arc<Generation>], classes: &[Mark], vm: &Vi
     for def in [&HELD, &OWN, &NEW_CONTEXT, &PATCHED_CLASSES, &FORGET_CODEC] {
         dict.set_item(def.name, bind(def, probe.clone(), vm), vm)?;
     }
+    dict.set_item(LOADED.name, bind(&LOADED, vm.ctx.none(), vm), vm)?;
     Ok(dict)
 }
 

@@ -84,16 +84,11 @@ pub(crate) fn correct_paths(vm: &VirtualMachine) -> PyResult<()> {
 ///
 /// The caller must have entered the hidden owner, so that everything below looks names up there.
 pub(crate) fn import(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
-    let modules = modules(vm)?;
-    let module = match modules.get_item(name, vm) {
-        Ok(module) => module,
-        Err(_) => {
-            vm.import_func.call((vm.ctx.new_str(name),), vm).inspect_err(|error| {
-                import::remove_importlib_frames(vm, error);
-            })?;
-            modules.get_item(name, vm)?
-        }
-    };
+    // Also where it is there already: another thread may be in the middle of its import, which this waits for.
+    vm.import_func.call((vm.ctx.new_str(name),), vm).inspect_err(|error| {
+        import::remove_importlib_frames(vm, error);
+    })?;
+    let module = modules(vm)?.get_item(name, vm)?;
     module.downcast::<PyModule>().map_err(|other| {
         vm.new_import_error(format!("the hidden module {name:?} is a {}", other.class().name()), vm.ctx.new_str(name))
     })

@@ -70,6 +70,73 @@ class Spaces(unittest.TestCase):
             thread.join()
         self.assertEqual(space.eval("m.n, m.base.n"), (1, 1))
 
+    def test_a_module_that_is_loaded_while_new_sources_run(self):
+        """By another thread, of the old commit: it gets the new source, too."""
+        store = self.store("n = 0\n")
+        store.new_module("base", "n = 0\n")
+        space = self.attached(store)
+        space.import_("m")
+        runs = space.ns["runs"] = []
+        space.exec("import threading\ndef load(name):\n"
+                   "    runs.append(name)\n"
+                   "    thread = threading.Thread(target=__import__, args=(name,))\n    thread.start()\n    thread.join()")
+        with store.transaction() as change:
+            change.update("base", "n = 1\n")
+            change.update("m", "import __main__\n__main__.load('base')\nn = 1\n")
+        report = space.sync()
+        self.assertEqual(space.eval("__import__('m').n, __import__('base').n"), (1, 1))
+        self.assertEqual(sorted(report.modules), ["base", "m"])
+        self.assertEqual(runs, ["base"] * 2)
+        self.assertEqual(space.commit, store.head())
+
+    def test_threads_that_do_not_stop_loading_modules(self):
+        store = self.store("n = 0\n")
+        with store.transaction() as change:
+            for number in range(40):
+                change.new(f"base{number}", "n = 0\n")
+        space = self.attached(store)
+        before = space.commit
+        module = space.import_("m")
+        space.exec("import threading, itertools\nnumbers = itertools.count()\ndef load():\n"
+                   "    thread = threading.Thread(target=__import__, args=(f'base{next(numbers)}',))\n"
+                   "    thread.start()\n    thread.join()")
+        with store.transaction() as change:
+            for number in range(40):
+                change.update(f"base{number}", "n = 1\n")
+            change.update("m", "import __main__\n__main__.load()\nn = 1\n")
+        with self.assertRaisesRegex(modspace.UpdateError, "other threads .* nothing was changed, sync again"):
+            space.sync()
+        self.assertEqual((module.n, space.commit, space.eval("__import__('base0').n")), (0, before, 0))
+        space.exec("def load(): pass")
+        space.sync()
+        self.assertEqual((module.n, space.eval("__import__('base0').n")), (1, 1))
+
+    def test_names_that_are_taken_after_the_plan_was_made(self):
+        store = self.store("LIMIT = 1\n")
+        store.new_module("client", "from m import LIMIT\n")
+        store.new_module("other", "from json import loads\n")
+        space = self.attached(store)
+        module = space.import_("m")
+        store.update_module("m", "LIMIT = 2\n")
+        space.exec("""
+import sys, threading, modspace
+plans, loading = [], ["other", "client"]
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "carry_out" and event == "call":
+        plans.append(frame.f_code.co_filename)
+        if loading:
+            thread = threading.Thread(target=__import__, args=(loading.pop(0),))
+            thread.start()
+            thread.join()
+sys.settrace(trace)
+try:
+    modspace.current().sync()
+finally:
+    sys.settrace(None)
+""")
+        self.assertEqual(space.ns["plans"], ["<frozen modspace.plan>"] * 3)
+        self.assertEqual((module.LIMIT, space.eval("__import__('client').LIMIT")), (2, 2))
+
     def test_names_are_rebound_in_every_space_that_took_them(self):
         store = self.store("LIMIT = 1")
         parent = self.attached(store)

@@ -3,7 +3,8 @@
 `look` says how things are, before and after; `compare` makes lines of a report of the differences; `of_plan` adds what
 classes and registrations tell once the plan is made.
 
-Runs as platform code over the interpreter's own `modules`, once for the whole process.
+Runs as platform code, once for the whole process; `loaded(name)` gives one of the interpreter's own modules, or None while
+it is not loaded whole.
 """
 
 import collections
@@ -48,20 +49,31 @@ def key(value):
     return tuple(map(id, value)) if type(value) is tuple else id(value)
 
 
+def names_in(module):
+    """The names of a module that is loaded whole. A thread may be in the middle of its import, and what a program puts into
+    `sys.modules` in place of it has what it likes."""
+    if not issubclass(type(module), types.ModuleType):
+        return {}
+    names = types.ModuleType.__dict__["__dict__"].__get__(module)
+    return {} if getattr(names.get("__spec__"), "_initializing", False) else names
+
+
 def threads(modules_of_space):
     """The names of all threads that `threading` knows, by identifier."""
     names = {}
-    for module in (modules.get("threading"), modules_of_space.get("threading")):
-        for ident, thread in list(getattr(module, "_active", {}).items()):
-            names[ident] = thread.name
+    for module in (loaded("threading"), modules_of_space.get("threading")):
+        active = names_in(module).get("_active")
+        if type(active) is dict:
+            names.update((ident, thread.name) for ident, thread in list(active.items()))
     return names
 
 
 def handlers(logging):
     """The handlers of each logger."""
-    if logging is None or "root" not in vars(logging):
+    names = names_in(logging)
+    root = names.get("root")
+    if root is None or type(root) is not names.get("RootLogger"):
         return {}
-    root = logging.root
     found = {"root": list(root.handlers)}
     for name, logger in list(root.manager.loggerDict.items()):
         if hasattr(logger, "handlers"):
@@ -71,7 +83,7 @@ def handlers(logging):
 
 def signals(is_main_thread):
     """The handlers of signals. On another thread, asking would take the signals away from the main thread."""
-    signal = modules.get("_signal")
+    signal = loaded("_signal")
     if signal is None or not is_main_thread:
         return {}
     found = {}
@@ -93,7 +105,8 @@ def directory():
 def look(names, table, registered, is_main_thread):
     """How things are: `names` has the space's `sys`, `table` its `sys.modules`, `registered` rows of what the space has
     given to native code."""
-    warnings, abc, copyreg = table.get("warnings"), modules.get("_abc"), modules.get("copyreg")
+    filters = names_in(table.get("warnings")).get("filters")
+    abc, copyreg = loaded("_abc"), loaded("copyreg")
     return {
         "registered": registered,
         "table": dict(table),
@@ -102,7 +115,7 @@ def look(names, table, registered, is_main_thread):
         "environ": dict(os.environ._data),
         "directory": directory(),
         "signals": signals(is_main_thread),
-        "filters": list(getattr(warnings, "filters", ())),
+        "filters": list(filters) if type(filters) is list else [],
         "handlers": handlers(table.get("logging")),
         "abc": abc.get_cache_token() if abc is not None else None,
         "copyreg": dict(copyreg.dispatch_table) if copyreg is not None else {},

@@ -15,6 +15,7 @@ use std::{
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyModule, PyStr, PyStrRef},
+    frame,
 };
 
 use super::{apply::below, caused};
@@ -251,7 +252,7 @@ impl Ahead {
 
     /// Whether the running code is of a module that is executed for this update. All other code works with what it has.
     fn is_new(&self, vm: &VirtualMachine) -> PyResult<bool> {
-        let globals = vm.current_globals();
+        let Some(globals) = frame::current_globals() else { return Ok(false) };
         let Some(name) = globals.get_item_opt("__name__", vm)? else { return Ok(false) };
         let Some(name) = name.downcast_ref::<PyStr>() else { return Ok(false) };
         if name.to_str().and_then(|name| self.generation.asides.copies(name)) != Some(true) {

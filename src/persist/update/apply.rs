@@ -1,6 +1,9 @@
 //! Makes the changes of a plan, and moves the space to its commit.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use parking_lot::Mutex;
 use rustpython_vm::{
@@ -10,7 +13,7 @@ use rustpython_vm::{
     pyclass,
 };
 
-use super::{Pair, Work, caused, migrate::Listing, plan::Planner};
+use super::{Pair, Work, caused, meanwhile::Meanwhile, migrate::Listing, plan::Planner};
 use crate::{
     import::generation::Generation,
     persist::{finder::Attachment, raise::class, snapshot::Snapshot},
@@ -82,7 +85,18 @@ struct Application {
     watched: Mutex<Option<Listing>>,
     attachment: Arc<Attachment>,
     target: Arc<Snapshot>,
-    outcome: Mutex<Option<(Replaced, PyResult<()>)>>,
+    meanwhile: Meanwhile,
+    /// What [`Meanwhile::imports`] was when the plan was known to have all importers.
+    imports: AtomicUsize,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+enum Outcome {
+    /// Nothing was done: another thread has loaded a module that the plan should have.
+    Outdated,
+    /// Nothing was done: another thread has taken names from some module.
+    Imported,
+    Made(Replaced, PyResult<()>),
 }
 
 payload!(Application);
@@ -97,41 +111,80 @@ fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
     let watched = application.watched.lock().take();
     let outcome = {
         let world = Stopped::new(vm);
-        if let Some(watched) = &watched {
-            watched.list(&world, vm);
+        if !application.meanwhile.is_as_seen(&world, vm) {
+            Outcome::Outdated
+        } else if application.meanwhile.imports() != application.imports.load(Ordering::Relaxed) {
+            Outcome::Imported
+        } else {
+            if let Some(watched) = &watched {
+                watched.list(&world, vm);
+            }
+            let (replaced, made) = change::apply(&changes, &world, vm);
+            if made.is_ok() {
+                application.attachment.move_to(Arc::clone(&application.target));
+            }
+            Outcome::Made(replaced, made)
         }
-        let outcome = change::apply(&changes, &world, vm);
-        if outcome.1.is_ok() {
-            application.attachment.move_to(Arc::clone(&application.target));
-        }
-        outcome
     };
+    if matches!(outcome, Outcome::Imported) {
+        *application.changes.lock() = changes;
+        *application.watched.lock() = watched;
+    } else {
+        drop((changes, watched));
+    }
     *application.outcome.lock() = Some(outcome);
-    drop((changes, watched));
 }
 
-/// Makes the changes, and moves the attachment on.
+/// Moves the attachment on where nothing is to be changed. False, and nothing is done, when another thread has loaded a
+/// module that would have to be.
+pub(super) fn move_on(
+    meanwhile: &Meanwhile,
+    attachment: &Attachment,
+    target: &Arc<Snapshot>,
+    vm: &VirtualMachine,
+) -> bool {
+    let world = Stopped::new(vm);
+    let is_as_seen = meanwhile.is_as_seen(&world, vm);
+    if is_as_seen {
+        attachment.move_to(Arc::clone(target));
+    }
+    is_as_seen
+}
+
+/// Makes the changes, and moves the attachment on. False, and nothing is done, when the plan does not hold any more.
 pub(super) fn apply(
     generation: &Generation,
     planner: &Planner,
     (changes, watched): (Vec<Change>, Listing),
     pairs: &[Pair<'_>],
-    attachment: &Arc<Attachment>,
-    target: &Arc<Snapshot>,
+    meanwhile: Meanwhile,
+    (attachment, target): (&Arc<Attachment>, &Arc<Snapshot>),
     vm: &VirtualMachine,
-) -> PyResult<()> {
+) -> PyResult<bool> {
     let application = Application {
         changes: Mutex::new(changes),
         watched: Mutex::new(Some(watched)),
         attachment: Arc::clone(attachment),
         target: Arc::clone(target),
+        meanwhile,
+        imports: AtomicUsize::default(),
         outcome: Mutex::default(),
     };
     let application = application.into_ref(&vm.ctx);
     // What RustPython keeps for the length of the calling frame, the classes that instances had among it, goes at once.
     let carry_out = bind(&CARRY_OUT, application.clone(), vm);
-    planner.call_with("carry_out", (carry_out,), vm)?;
-    let Some((replaced, made)) = application.outcome.lock().take() else { return Ok(()) };
+    let (replaced, made) = loop {
+        application.imports.store(application.meanwhile.imports(), Ordering::Relaxed);
+        if !application.meanwhile.has_all_importers() {
+            return Ok(false);
+        }
+        planner.call_with("carry_out", (carry_out.clone(),), vm)?;
+        match application.outcome.lock().take() {
+            Some(Outcome::Made(replaced, made)) => break (replaced, made),
+            Some(Outcome::Imported) => {}
+            Some(Outcome::Outdated) | None => return Ok(false),
+        }
+    };
     // Second copies of functions run only on threads that the new sources started.
     let is_copy = |function: &PyObject| {
         let globals = function.get_attr("__globals__", vm).ok();
@@ -139,7 +192,7 @@ pub(super) fn apply(
         namespaces.into_iter().any(|new| globals.as_ref().is_some_and(|globals| globals.is(&new.dict())))
     };
     generation.state.retired.add(replaced.functions(), |function| !is_copy(function), vm);
-    made.map_err(|cause| {
+    made.map(|()| true).map_err(|cause| {
         let message = "the update could not be applied, and was undone";
         caused(vm.new_exception_msg(class("UpdateError", vm), message.into()), cause, vm)
     })

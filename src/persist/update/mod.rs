@@ -9,6 +9,7 @@ mod ahead;
 mod apply;
 mod effects;
 mod execute;
+mod meanwhile;
 mod migrate;
 mod plan;
 mod platform;
@@ -26,8 +27,8 @@ use rustpython_vm::{
     builtins::{PyBaseExceptionRef, PyStrRef},
 };
 
-use self::plan::Planner;
 pub use self::report::{UpdateEntry, UpdateKind, UpdateReport};
+use self::{meanwhile::Meanwhile, plan::Planner};
 use super::{
     error::StoreError,
     finder::{Attachment, is_from},
@@ -63,6 +64,9 @@ impl Default for UpdateOptions {
     }
 }
 
+/// How often an update begins anew because other threads have loaded modules that it should have.
+const ATTEMPTS: usize = 16;
+
 /// A module's name, and the module with its second copy.
 type Pair<'name> = (&'name String, (PyObjectRef, PyObjectRef));
 
@@ -71,13 +75,27 @@ struct Work {
     /// Their names, as imports have them.
     updated: Vec<String>,
     removed: Vec<String>,
+    /// The other names that mean something else from now on, with what stands in `sys.modules` under them.
+    others: Vec<(PyStrRef, Option<PyObjectRef>)>,
+}
+
+impl Work {
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&(_, Option<PyObjectRef>), &(_, Option<PyObjectRef>))| match (&one.1, &other.1) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.updated == other.updated
+            && self.removed == other.removed
+            && self.others.iter().zip(&other.others).all(is_same)
+    }
 }
 
 /// Lets the space see the commit that `target` gives.
 ///
 /// # Errors
-/// `UpdateError` when a new source raises, runs too long, or cannot be applied in place; `StoreError`. The space and its
-/// modules are as before then.
+/// `UpdateError` when a new source raises, runs too long, or cannot be applied in place, and when other threads do not stop
+/// loading modules that the update should have; `StoreError`. The space and its modules are as before then.
 pub(crate) fn update(
     generation: &Arc<Generation>,
     attachment: &Arc<Attachment>,
@@ -93,6 +111,28 @@ pub(crate) fn update(
         return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
     };
     let target = Arc::new(vm.allow_threads(target).map_err(|error| raise(&error, vm))?);
+    for _ in 0..ATTEMPTS {
+        if let Some(mut report) = attempt(generation, attachment, &target, options, dry, vm)? {
+            report.duration = started.elapsed();
+            return Ok(report);
+        }
+    }
+    let message = format!(
+        "other threads of the space {:?} went on loading modules that the update should have; nothing was changed, sync again",
+        generation.name()
+    );
+    Err(vm.new_exception_msg(class("UpdateError", vm), message.into()))
+}
+
+/// The update, or `None` where the modules are not the same any more when it is to be made: nothing is changed then.
+fn attempt(
+    generation: &Arc<Generation>,
+    attachment: &Arc<Attachment>,
+    target: &Arc<Snapshot>,
+    options: &UpdateOptions,
+    dry: bool,
+    vm: &VirtualMachine,
+) -> PyResult<Option<UpdateReport>> {
     let current = attachment.snapshot();
     let mut report = UpdateReport {
         space: generation.name().to_owned(),
@@ -102,32 +142,29 @@ pub(crate) fn update(
     };
     let own = attachment.own();
     if current.commit() == target.commit() && current.modules_id() == target.modules_id() && own.is_empty() {
-        return Ok(report);
+        return Ok(Some(report));
     }
-    let work = work(generation, attachment, (&current, &own), &target, vm)?;
+    let work = work(generation, attachment, (&current, &own), target, vm)?;
+    // Of all threads, before this one has its own.
+    let live = generation.modules(vm)?;
+    let mut meanwhile = Meanwhile::new(generation, &live, work.others.clone(), &work.updated);
     report.modules.clone_from(&work.updated);
     report.removed.clone_from(&work.removed);
     if work.updated.is_empty() && work.removed.is_empty() {
-        if !dry {
-            attachment.move_to(target);
-        }
-        report.duration = started.elapsed();
-        return Ok(report);
+        return Ok((dry || apply::move_on(&meanwhile, attachment, target, vm)).then_some(report));
     }
-    // Of all threads, before this one has its own.
-    let live = generation.modules(vm)?;
     let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
     let mut same = BTreeMap::new();
     for name in &work.updated {
-        if let Some(stays) = stays(generation, &live, &target, name, vm)? {
+        if let Some(stays) = stays(generation, &live, target, name, vm)? {
             same.insert(name.clone(), stays);
         }
     }
     let copied = execute::new_modules(generation, &live, &names);
     let what = attachment.store.describe();
     let before = effects::Before::look(generation, vm)?;
-    let left = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
-        attachment.while_ahead(Arc::clone(&target), same, || {
+    let made = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
+        attachment.while_ahead(Arc::clone(target), same, || {
             let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
             let executed = execute::execute(generation, (&work.updated, &work.removed), &olds, options, vm);
             let news = executed.inspect_err(|_| execute::abandon(generation, &live, &work.updated, vm))?;
@@ -135,10 +172,11 @@ pub(crate) fn update(
             let added = execute::added(generation, &live, vm)?;
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
             let planner = Planner::new(generation, executed, vm)?;
+            meanwhile.begin_plan(&added, vm);
             let planned = planner.plan(generation, &pairs, &added, options, &mut report, vm);
             let result = planned.map_err(|error| plan::unplanned(error, vm)).and_then(|planned| {
                 if dry {
-                    return planner.call("forget", &planned.update, vm);
+                    return planner.call("forget", &planned.update, vm).map(|()| true);
                 }
                 let refused: Vec<_> =
                     report.entries.iter().filter(|entry| entry.kind == UpdateKind::Refused).cloned().collect();
@@ -150,32 +188,33 @@ pub(crate) fn update(
                 let made = planner.prepare(generation, &planned.update, vm).and_then(|(more, watched)| {
                     changes.extend(more);
                     changes.extend(apply::of_tables(generation, &live, &added, &work, vm)?);
-                    apply::apply(generation, &planner, (changes, watched), &pairs, attachment, &target, vm)
+                    apply::apply(generation, &planner, (changes, watched), &pairs, meanwhile, (attachment, target), vm)
                 });
-                if let Err(error) = made {
+                if !matches!(made, Ok(true)) {
                     planner.call("cancel", &planned.update, vm)?;
-                    return Err(error);
+                    return made;
                 }
                 // What is derived from the changes; they have been made.
                 if let Err(error) = planner.call("finish", &planned.update, vm) {
                     let message = "Exception ignored after an update".to_owned();
                     visible::unraisable(generation, error, message, vm.ctx.none(), vm);
                 }
-                Ok(())
+                Ok(true)
             });
+            let is_made = !dry && matches!(result, Ok(true));
             let copies = pairs.iter().map(|(_, (_, new))| new.clone());
-            let copies: Vec<_> =
-                copies.chain(added.iter().filter(|_| result.is_err() || dry).map(|(_, new)| new.clone())).collect();
+            let copies: Vec<_> = copies.chain(added.iter().filter(|_| !is_made).map(|(_, new)| new.clone())).collect();
             drop((pairs, added));
             if dry && result.is_ok() {
-                return Ok(copies);
+                return Ok(Some(copies));
             }
-            if result.is_err() || attachment.is_due() {
+            if !is_made || attachment.is_due() {
                 lifecycle::modules::free(copies, work.updated.clone(), vm);
             }
-            result.map(|()| Vec::new())
+            Ok(result?.then(Vec::new))
         })
     })?;
+    let Some(left) = made else { return Ok(None) };
     if dry {
         // Now that the thread's own `sys.modules` does not hold them any more.
         report.entries.extend(effects::held_copies(left, work.updated.clone(), vm));
@@ -188,8 +227,7 @@ pub(crate) fn update(
             generation.tell(EventKind::Reloaded, Some(name), || None);
         }
     }
-    report.duration = started.elapsed();
-    Ok(report)
+    Ok(Some(report))
 }
 
 fn work(
@@ -217,40 +255,47 @@ fn work(
     }
     // A package goes with the last thing in it, and comes with the first.
     let above: BTreeSet<String> = changed.iter().flat_map(|name| packages(name)).collect();
-    let look = || -> PyResult<(Vec<String>, Vec<String>)> {
-        let (mut updated, mut removed) = (Vec::new(), Vec::new());
+    let look = || -> PyResult<Option<Work>> {
+        let (mut updated, mut removed, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for name in changed.union(&above).filter(|name| attachment.has_in_view(name)) {
             let text = vm.ctx.new_str(&**name);
             // Who is in the middle of importing it comes first.
-            drop(locks::acquire(LockKey::new(generation.serial, name), vm)?);
-            let Some(module) = generation.loaded(&text, vm)? else { continue };
-            if !is_from(attachment, &module, vm)? {
+            let acquired = locks::acquire(LockKey::new(generation.serial, name), vm)?;
+            let is_own_import = !matches!(&acquired, Acquired::Lock(guard) if guard.is_outermost());
+            drop(acquired);
+            let loaded = generation.loaded(&text, vm)?;
+            let is_of_update = loaded.as_ref().map(|module| is_from(attachment, module, vm)).transpose()? == Some(true);
+            let Some(module) = loaded.clone().filter(|_| is_of_update) else {
+                others.push((text, loaded));
                 continue;
-            }
+            };
             let is_there = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.is_some();
             if !is_there {
                 removed.push(name.clone());
             } else if changed.contains(name) {
                 if find::is_initialising(&generation.shared.names, &module, vm)? {
+                    if !is_own_import {
+                        return Ok(None);
+                    }
                     let message = format!("{name:?} is in the middle of its import; sync when that is over");
                     return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
                 }
                 updated.push(name.clone());
+            } else {
+                others.push((text, Some(module)));
             }
         }
-        Ok((updated, removed))
+        Ok(Some(Work { updated, removed, others }))
     };
     // While it waited for the import of one module, another may have been loaded.
     let mut found = look()?;
     loop {
         let again = look()?;
-        if again == found {
-            break;
+        match (found, again) {
+            (Some(before), Some(now)) if now.is_same(&before) => return Ok(now),
+            (_, again) => found = again,
         }
-        found = again;
     }
-    let (updated, removed) = found;
-    Ok(Work { updated, removed })
 }
 
 /// The values of a loaded module that stay the objects that they are: they are what `target` keeps of it.

@@ -13,6 +13,7 @@ use crate::{
         boot,
         generation::Generation,
         owner::{self, Owner},
+        project::LOADED,
     },
     vm::{
         hidden,
@@ -62,7 +63,7 @@ pub(super) fn module(generation: &Generation, name: &str, vm: &VirtualMachine) -
             globals.set_item("__name__", vm.ctx.new_str(*part_name).into(), vm)?;
             globals.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
             globals.set_item("modules", modules.clone(), vm)?;
-            for native in *native {
+            for native in native.iter().copied().chain([&LOADED]) {
                 globals.set_item(native.name, bind(native, vm.ctx.none(), vm), vm)?;
             }
             let file = format!("<frozen {part_name}>");

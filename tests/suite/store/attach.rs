@@ -220,3 +220,45 @@ fn a_name_of_ones_own_is_not_taken_for_an_imported_one() {
     space.sync(&DEFAULTS).unwrap();
     assert_eq!(space.eval_repr("p.K, p.K_a, q.K, K").unwrap(), "(0, 38, 38, 38)");
 }
+
+/// Another thread may be in the middle of importing what an update asks; no program is needed for that, but a trace function
+/// makes it so for sure.
+#[test]
+fn a_module_of_the_interpreter_that_is_loaded_half_is_not_asked() {
+    let (runtime, store) = (runtime(), Store::memory());
+    commit(&store, &[("a", "X = 1\n")]);
+    let space = attached(&runtime, &store);
+    let other = runtime.root().child().create().unwrap();
+    space.exec("import a").unwrap();
+    // What an update asks before it has a plan is loaded then, and not yet what plans need.
+    commit(&store, &[("a", "1 / 0\n")]);
+    space.sync(&DEFAULTS).unwrap_err();
+    commit(&store, &[("a", "X = 2\n")]);
+    other
+        .exec(
+            r#"
+import _thread, sys, time
+half, whole = _thread.allocate_lock(), _thread.allocate_lock()
+half.acquire()
+whole.acquire()
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.endswith("copyreg.py"):
+        half.release()
+        time.sleep(0.5)
+def work():
+    sys.settrace(trace)
+    try:
+        import copyreg
+    finally:
+        sys.settrace(None)
+        whole.release()
+_thread.start_new_thread(work, ())
+assert half.acquire(timeout=30), "copyreg was loaded before"
+"#,
+        )
+        .unwrap();
+    let report = space.sync(&DEFAULTS);
+    other.exec("whole.acquire()").unwrap();
+    assert_eq!(report.unwrap().modules, ["a"]);
+    assert_eq!(space.eval_repr("a.X").unwrap(), "2");
+}
