@@ -503,7 +503,7 @@ impl Generation {
     }
 
     /// `modules` of all threads that have none of their own.
-    fn common_modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
+    pub(crate) fn common_modules(&self, vm: &VirtualMachine) -> PyResult<PyObjectRef> {
         let is_assigned = |name: &&str| self.sys_dict.contains_key(*name, vm);
         if !self.common_state().is(&self.sys_dict) && self.is_current() && IMPORT_STATE.iter().any(is_assigned) {
             self.adopt_assigned(vm)?;

@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
 
 use dashmap::DashMap;
-use rustc_hash::{FxBuildHasher, FxHashSet};
+use rustc_hash::FxBuildHasher;
 use rustpython_vm::{AsObject, PyObject, PyObjectRef, VirtualMachine, builtins::PyTuple};
 
 use super::generation::SpaceId;
@@ -128,8 +127,6 @@ pub(crate) struct ModuleTable {
     /// The addresses of the objects that imports ended with.
     modules: DashMap<String, usize, FxBuildHasher>,
     sites: DashMap<SiteKey, [Option<PyObjectRef>; 3], FxBuildHasher>,
-    /// How often it was noted that somebody imports something which was not known to.
-    imports: AtomicUsize,
 }
 
 impl ModuleTable {
@@ -208,27 +205,7 @@ impl ModuleTable {
 
     pub(crate) fn imported(&self, name: &str, importer: Importer) {
         let mut record = self.records.entry(name.to_owned()).or_insert_with(|| ModuleRecord::new(ModuleState::Ready));
-        if record.importers.insert(importer) {
-            self.imports.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    /// A number that is another one whenever somebody was noted as an importer in between.
-    pub(crate) fn imports(&self) -> usize {
-        self.imports.load(Ordering::Acquire)
-    }
-
-    /// How many imports are known that take something from the modules, or from who takes something from these.
-    pub(crate) fn imports_from(&self, modules: &[String]) -> usize {
-        let (mut waiting, mut seen) = (modules.to_vec(), modules.iter().cloned().collect::<FxHashSet<_>>());
-        let mut count = 0;
-        while let Some(name) = waiting.pop() {
-            let Some(record) = self.records.get(&name) else { continue };
-            count += record.importers.len();
-            let importers = record.importers.iter().filter(|importer| seen.insert(importer.module.clone()));
-            waiting.extend(importers.map(|importer| importer.module.clone()));
-        }
-        count
+        record.importers.insert(importer);
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<ModuleRecord> {

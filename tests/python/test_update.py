@@ -111,31 +111,95 @@ class Spaces(unittest.TestCase):
         space.sync()
         self.assertEqual((module.n, space.eval("__import__('base0').n")), (1, 1))
 
-    def test_names_that_are_taken_after_the_plan_was_made(self):
-        store = self.store("LIMIT = 1\n")
-        store.new_module("client", "from m import LIMIT\n")
-        store.new_module("other", "from json import loads\n")
+    def between(self, modules, changes, doing, spaces=modspace.ModuleSpace):
+        """A space in which a thread runs the function `meanwhile` when a plan was made, for the first time, and before it is
+        carried out; `changes` is the next commit."""
+        store = modspace.Store.memory()
+        with store.transaction() as change:
+            for name, source in modules.items():
+                change.new(name, source)
         space = self.attached(store)
-        module = space.import_("m")
-        store.update_module("m", "LIMIT = 2\n")
-        space.exec("""
-import sys, threading, modspace
-plans, loading = [], ["other", "client"]
+        space.ns.update(space=space, ModuleSpace=modspace.ModuleSpace)
+        space.exec("import sys, threading, modspace, m\nplans = []\n" + doing + """
 def trace(frame, event, arg):
     if frame.f_code.co_name == "carry_out" and event == "call":
         plans.append(frame.f_code.co_filename)
-        if loading:
-            thread = threading.Thread(target=__import__, args=(loading.pop(0),))
+        if len(plans) == 1:
+            thread = threading.Thread(target=meanwhile)
             thread.start()
             thread.join()
-sys.settrace(trace)
-try:
-    modspace.current().sync()
-finally:
-    sys.settrace(None)
+def go():
+    sys.settrace(trace)
+    try:
+        return space.sync()
+    finally:
+        sys.settrace(None)
 """)
-        self.assertEqual(space.ns["plans"], ["<frozen modspace.plan>"] * 3)
-        self.assertEqual((module.LIMIT, space.eval("__import__('client').LIMIT")), (2, 2))
+        with store.transaction() as change:
+            for name, source in changes.items():
+                change.remove(name) if source is None else change.update(name, source)
+        space.ns["go"]()
+        self.assertEqual(space.commit, store.head())
+        self.assertEqual(set(space.ns["plans"]), {"<frozen modspace.plan>"})
+        return space
+
+    def test_a_module_that_is_replaced_after_the_plan_was_made(self):
+        before = {"m": "X = 1\ndef f():\n    return 1\n"}
+        after = {"m": "X = 2\ndef f():\n    return 2\n"}
+        for doing in (
+            "def meanwhile():\n    del sys.modules['m']\n    __import__('m')",
+            "import importlib\ndef meanwhile():\n    importlib.reload(m)",
+            "def meanwhile():\n    sys.modules = dict(sys.modules)\n    del sys.modules['m']\n    __import__('m')",
+            "import collections\nsys.modules = collections.UserDict(sys.modules)\n"
+            "def meanwhile():\n    del sys.modules['m']\n    __import__('m')",
+        ):
+            with self.subTest(doing):
+                space = self.between(before, after, doing)
+                self.assertEqual(space.eval("sys.modules['m'].X, sys.modules['m'].f()"), (2, 2))
+                self.assertEqual(len(space.ns["plans"]), 2)
+
+    def test_names_that_are_taken_after_the_plan_was_made(self):
+        modules = {
+            "m": "LIMIT = 1\nclass C: ...\n",
+            "client": "from m import LIMIT as first\n"
+                      "def more():\n    global second\n    from m import LIMIT as second\n",
+        }
+        for doing, what in (
+            ("def meanwhile(): __import__('client')", "__import__('client').first"),
+            ("import client\ndef meanwhile():\n    del sys.modules['client']\n    __import__('client')",
+             "__import__('client').first"),
+            ("import client\ndef meanwhile():\n    client.more()", "client.second"),
+            ("def more():\n    global LIMIT\n    from m import LIMIT\nmore()\nmeanwhile = more", "LIMIT"),
+            ("def meanwhile():\n    global child\n    child = ModuleSpace(parent=space)\n"
+             "    child.exec('from m import LIMIT')", "child.eval('LIMIT')"),
+        ):
+            with self.subTest(doing):
+                space = self.between(modules, {"m": "LIMIT = 2\nclass C: ...\n"}, doing)
+                self.assertEqual((space.eval("m.LIMIT"), space.eval(what)), (2, 2))
+                self.assertEqual(len(space.ns["plans"]), 1)
+                for child in space.children:
+                    child.discard(force=True)
+
+    def test_a_removed_module_that_a_space_below_gets_after_the_plan_was_made(self):
+        space = self.between(
+            {"m": "X = 1\n", "gone": "X = 1\n"}, {"m": "X = 2\n", "gone": None},
+            "import gone\nchild = ModuleSpace(parent=space)\ndef meanwhile(): child.exec('import gone')",
+        )
+        self.assertEqual(space.eval("'gone' in sys.modules, 'gone' in child.sys.modules"), (False, False))
+        space.ns["child"].discard(force=True)
+
+    def test_an_attempt_that_is_given_up_leaves_no_classes(self):
+        source = "import copyreg\nX = {}\nclass C: ...\ncopyreg.pickle(C, lambda c: (C, ()))\n"
+        space = self.between(
+            {"m": source.format(1)}, {"m": source.format(2)}, "def meanwhile():\n    del sys.modules['m']\n    __import__('m')"
+        )
+        import copyreg
+
+        gc.collect()
+        known = [cls for cls in copyreg.dispatch_table if cls.__module__ == "m"]
+        self.assertTrue(any(cls is space.eval("sys.modules['m'].C") for cls in known))
+        # That of the program, which it took out of `sys.modules` and still has, and that which is there.
+        self.assertEqual(len(known), 2)
 
     def test_names_are_rebound_in_every_space_that_took_them(self):
         store = self.store("LIMIT = 1")

@@ -257,10 +257,17 @@ def prepare(update, registered):
     return changes
 
 
+def late(update):
+    """Changes for names that other threads took from the modules while the plan was made; and lines for the report."""
+    update.changes, update.report = [], []
+    update.rebinding.again()
+    return update.changes, update.report
+
+
 def cancel(update):
     """The changes could not be made."""
     migrating.cancel(update.migrations)
-    update.adopted.forget()
+    forget(update)
 
 
 def plan(pairs, added, replace, importers, unraisable, executed):
@@ -274,16 +281,21 @@ def plan(pairs, added, replace, importers, unraisable, executed):
 
 def forget(update):
     """Nothing is changed."""
+    leave([new for old, new, path in update.all_classes()])
+    update.adopted.forget()
+
+
+def leave(classes):
+    """Second copies of classes are not entered anywhere."""
     import copyreg
 
-    disown([new for old, new, path in update.all_classes()])
-    for old, new, path in update.all_classes():
-        copyreg.dispatch_table.pop(new, None)
-    update.adopted.forget()
+    disown(classes)
+    for cls in classes:
+        copyreg.dispatch_table.pop(cls, None)
 
 
 def abandon(copies):
     """The modules are not needed any more, before a plan was made."""
     for module in copies:
         name = vars(module).get("__name__")
-        disown([value for value in list(vars(module).values()) if is_class(value) and vars(value).get("__module__") == name])
+        leave([value for value in list(vars(module).values()) if is_class(value) and vars(value).get("__module__") == name])

@@ -11,7 +11,8 @@ MODULE_KEPT, heap_type, is_class = values.MODULE_KEPT, values.heap_type, values.
 
 def rebind(update, importers):
     """`importers(module)` has the modules that imported names from a module, with these names."""
-    Rebinding(update, importers).all()
+    update.rebinding = Rebinding(update, importers)
+    update.rebinding.all()
 
 
 class Rebinding:
@@ -21,6 +22,8 @@ class Rebinding:
         self.known = {}
         self.done = set()
         self.waiting = collections.deque()
+        #: What was followed.
+        self.followed = []
 
     def all(self):
         for module, old, new in self.update.pairs:
@@ -34,8 +37,20 @@ class Rebinding:
                     if fixed is not value and name not in MODULE_KEPT:
                         moved[name] = value, fixed
             self.waiting.append((module, before, moved, gone))
+        self.follow_all()
+
+    def again(self):
+        """Once the changes were made: other threads may have taken names while the plan was made."""
+        self.done.clear()
+        self.waiting.extend((module, namespace, moved, set()) for module, namespace, moved, gone in self.followed)
+        self.followed.clear()
+        self.follow_all()
+
+    def follow_all(self):
         while self.waiting:
-            self.follow(*self.waiting.popleft())
+            following = self.waiting.popleft()
+            self.followed.append(following)
+            self.follow(*following)
 
     def follow(self, module, namespace, moved, gone):
         """Gives importers what names of `module` stand for now; who imports from them comes later."""

@@ -1,9 +1,6 @@
 //! Makes the changes of a plan, and moves the space to its commit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustpython_vm::{
@@ -86,16 +83,12 @@ struct Application {
     attachment: Arc<Attachment>,
     target: Arc<Snapshot>,
     meanwhile: Meanwhile,
-    /// What [`Meanwhile::imports`] was when the plan was known to have all importers.
-    imports: AtomicUsize,
     outcome: Mutex<Option<Outcome>>,
 }
 
 enum Outcome {
-    /// Nothing was done: another thread has loaded a module that the plan should have.
+    /// Nothing was done: the plan was made for other modules.
     Outdated,
-    /// Nothing was done: another thread has taken names from some module.
-    Imported,
     Made(Replaced, PyResult<()>),
 }
 
@@ -106,15 +99,16 @@ impl Application {}
 
 static CARRY_OUT: PyMethodDef = def("carry_out", carry_out);
 
-fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
+fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) -> PyResult<()> {
+    if !application.meanwhile.is_as_seen(vm)? {
+        return Ok(());
+    }
     let changes = std::mem::take(&mut *application.changes.lock());
     let watched = application.watched.lock().take();
     let outcome = {
         let world = Stopped::new(vm);
-        if !application.meanwhile.is_as_seen(&world, vm) {
+        if !application.meanwhile.is_unchanged(&world, vm) {
             Outcome::Outdated
-        } else if application.meanwhile.imports() != application.imports.load(Ordering::Relaxed) {
-            Outcome::Imported
         } else {
             if let Some(watched) = &watched {
                 watched.list(&world, vm);
@@ -126,13 +120,9 @@ fn carry_out(application: PyRef<Application>, vm: &VirtualMachine) {
             Outcome::Made(replaced, made)
         }
     };
-    if matches!(outcome, Outcome::Imported) {
-        *application.changes.lock() = changes;
-        *application.watched.lock() = watched;
-    } else {
-        drop((changes, watched));
-    }
     *application.outcome.lock() = Some(outcome);
+    drop((changes, watched));
+    Ok(())
 }
 
 /// Moves the attachment on where nothing is to be changed. False, and nothing is done, when another thread has loaded a
@@ -142,13 +132,43 @@ pub(super) fn move_on(
     attachment: &Attachment,
     target: &Arc<Snapshot>,
     vm: &VirtualMachine,
-) -> bool {
+) -> PyResult<bool> {
+    if !meanwhile.is_as_seen(vm)? {
+        return Ok(false);
+    }
     let world = Stopped::new(vm);
-    let is_as_seen = meanwhile.is_as_seen(&world, vm);
-    if is_as_seen {
+    let is_unchanged = meanwhile.is_unchanged(&world, vm);
+    if is_unchanged {
         attachment.move_to(Arc::clone(target));
     }
-    is_as_seen
+    Ok(is_unchanged)
+}
+
+/// Makes changes that are due after an update.
+pub(super) fn make(changes: &[Change], vm: &VirtualMachine) -> PyResult<()> {
+    let (replaced, made) = {
+        let world = Stopped::new(vm);
+        change::apply(changes, &world, vm)
+    };
+    drop(replaced);
+    made
+}
+
+/// Takes removed modules out of spaces below that got them while the update was prepared.
+pub(super) fn remove_below(
+    generation: &Generation,
+    removed: &[(String, PyObjectRef)],
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    for below in below(generation) {
+        let modules = below.modules(vm)?;
+        for (name, module) in removed {
+            if modules.get_item(&**name, vm).is_ok_and(|other| other.is(module)) {
+                modules.del_item(&**name, vm)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the changes, and moves the attachment on. False, and nothing is done, when the plan does not hold any more.
@@ -167,24 +187,13 @@ pub(super) fn apply(
         attachment: Arc::clone(attachment),
         target: Arc::clone(target),
         meanwhile,
-        imports: AtomicUsize::default(),
         outcome: Mutex::default(),
     };
     let application = application.into_ref(&vm.ctx);
     // What RustPython keeps for the length of the calling frame, the classes that instances had among it, goes at once.
     let carry_out = bind(&CARRY_OUT, application.clone(), vm);
-    let (replaced, made) = loop {
-        application.imports.store(application.meanwhile.imports(), Ordering::Relaxed);
-        if !application.meanwhile.has_all_importers() {
-            return Ok(false);
-        }
-        planner.call_with("carry_out", (carry_out.clone(),), vm)?;
-        match application.outcome.lock().take() {
-            Some(Outcome::Made(replaced, made)) => break (replaced, made),
-            Some(Outcome::Imported) => {}
-            Some(Outcome::Outdated) | None => return Ok(false),
-        }
-    };
+    planner.call_with("carry_out", (carry_out,), vm)?;
+    let Some(Outcome::Made(replaced, made)) = application.outcome.lock().take() else { return Ok(false) };
     // Second copies of functions run only on threads that the new sources started.
     let is_copy = |function: &PyObject| {
         let globals = function.get_attr("__globals__", vm).ok();

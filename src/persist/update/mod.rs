@@ -75,8 +75,8 @@ struct Work {
     /// Their names, as imports have them.
     updated: Vec<String>,
     removed: Vec<String>,
-    /// The other names that mean something else from now on, with what stands in `sys.modules` under them.
-    others: Vec<(PyStrRef, Option<PyObjectRef>)>,
+    /// All names that mean something else from now on, with what stands in `sys.modules` under them.
+    seen: Vec<(PyStrRef, Option<PyObjectRef>)>,
 }
 
 impl Work {
@@ -85,9 +85,7 @@ impl Work {
             (Some(one), Some(other)) => one.is(other),
             (one, other) => one.is_none() && other.is_none(),
         };
-        self.updated == other.updated
-            && self.removed == other.removed
-            && self.others.iter().zip(&other.others).all(is_same)
+        self.updated == other.updated && self.removed == other.removed && self.seen.iter().zip(&other.seen).all(is_same)
     }
 }
 
@@ -117,11 +115,15 @@ pub(crate) fn update(
             return Ok(report);
         }
     }
+    Err(unsettled(generation, vm))
+}
+
+fn unsettled(generation: &Generation, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let message = format!(
         "other threads of the space {:?} went on loading modules that the update should have; nothing was changed, sync again",
         generation.name()
     );
-    Err(vm.new_exception_msg(class("UpdateError", vm), message.into()))
+    vm.new_exception_msg(class("UpdateError", vm), message.into())
 }
 
 /// The update, or `None` where the modules are not the same any more when it is to be made: nothing is changed then.
@@ -147,16 +149,22 @@ fn attempt(
     let work = work(generation, attachment, (&current, &own), target, vm)?;
     // Of all threads, before this one has its own.
     let live = generation.modules(vm)?;
-    let mut meanwhile = Meanwhile::new(generation, &live, work.others.clone(), &work.updated);
+    let mut meanwhile = Meanwhile::new(generation, &live, work.seen.clone());
     report.modules.clone_from(&work.updated);
     report.removed.clone_from(&work.removed);
     if work.updated.is_empty() && work.removed.is_empty() {
-        return Ok((dry || apply::move_on(&meanwhile, attachment, target, vm)).then_some(report));
+        return Ok((dry || apply::move_on(&meanwhile, attachment, target, vm)?).then_some(report));
     }
     let names: Vec<PyStrRef> = work.updated.iter().chain(&work.removed).map(|name| vm.ctx.new_str(&**name)).collect();
+    let entries = |names: &[String]| -> Option<Vec<(String, PyObjectRef)>> {
+        names.iter().map(|name| Some((name.clone(), live.get_item(&**name, vm).ok()?))).collect()
+    };
+    // Who has taken one out meanwhile will not have it updated.
+    let (Some(olds), Some(removed)) = (entries(&work.updated), entries(&work.removed)) else { return Ok(None) };
+    let olds: Vec<_> = olds.into_iter().map(|(_, old)| old).collect();
     let mut same = BTreeMap::new();
-    for name in &work.updated {
-        if let Some(stays) = stays(generation, &live, target, name, vm)? {
+    for (name, old) in work.updated.iter().zip(&olds) {
+        if let Some(stays) = stays(generation, old, target, name, vm)? {
             same.insert(name.clone(), stays);
         }
     }
@@ -165,14 +173,13 @@ fn attempt(
     let before = effects::Before::look(generation, vm)?;
     let made = lifecycle::modules::second_copies(generation, &what, &names, copied, vm, || {
         attachment.while_ahead(Arc::clone(target), same, || {
-            let olds = work.updated.iter().map(|name| live.get_item(&**name, vm)).collect::<PyResult<Vec<_>>>()?;
             let executed = execute::execute(generation, (&work.updated, &work.removed), &olds, options, vm);
             let news = executed.inspect_err(|_| execute::abandon(generation, &live, &work.updated, vm))?;
             let executed = before.compare(generation, names.iter().map(|name| name.clone().into()).collect(), vm)?;
             let added = execute::added(generation, &live, vm)?;
+            meanwhile.begin_plan(&olds, &added, vm);
             let pairs: Vec<_> = work.updated.iter().zip(olds.into_iter().zip(news)).collect();
             let planner = Planner::new(generation, executed, vm)?;
-            meanwhile.begin_plan(&added, vm);
             let planned = planner.plan(generation, &pairs, &added, options, &mut report, vm);
             let result = planned.map_err(|error| plan::unplanned(error, vm)).and_then(|planned| {
                 if dry {
@@ -194,8 +201,9 @@ fn attempt(
                     planner.call("cancel", &planned.update, vm)?;
                     return made;
                 }
-                // What is derived from the changes; they have been made.
-                if let Err(error) = planner.call("finish", &planned.update, vm) {
+                // The changes have been made; what is derived from them, and what other threads took meanwhile.
+                let late = catch_up(generation, &planner, &planned.update, &removed, &mut report, vm);
+                for error in [late, planner.call("finish", &planned.update, vm)].into_iter().filter_map(Result::err) {
                     let message = "Exception ignored after an update".to_owned();
                     visible::unraisable(generation, error, message, vm.ctx.none(), vm);
                 }
@@ -255,8 +263,9 @@ fn work(
     }
     // A package goes with the last thing in it, and comes with the first.
     let above: BTreeSet<String> = changed.iter().flat_map(|name| packages(name)).collect();
-    let look = || -> PyResult<Option<Work>> {
-        let (mut updated, mut removed, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    // Or why the work cannot be told for the moment.
+    let look = || -> PyResult<Result<Work, PyBaseExceptionRef>> {
+        let (mut updated, mut removed, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for name in changed.union(&above).filter(|name| attachment.has_in_view(name)) {
             let text = vm.ctx.new_str(&**name);
             // Who is in the middle of importing it comes first.
@@ -266,42 +275,61 @@ fn work(
             let loaded = generation.loaded(&text, vm)?;
             let is_of_update = loaded.as_ref().map(|module| is_from(attachment, module, vm)).transpose()? == Some(true);
             let Some(module) = loaded.clone().filter(|_| is_of_update) else {
-                others.push((text, loaded));
+                seen.push((text, loaded));
                 continue;
             };
+            seen.push((text, loaded));
             let is_there = vm.allow_threads(|| target.find(name)).map_err(|error| raise(&error, vm))?.is_some();
             if !is_there {
                 removed.push(name.clone());
             } else if changed.contains(name) {
                 if find::is_initialising(&generation.shared.names, &module, vm)? {
-                    if !is_own_import {
-                        return Ok(None);
-                    }
                     let message = format!("{name:?} is in the middle of its import; sync when that is over");
-                    return Err(vm.new_exception_msg(class("UpdateError", vm), message.into()));
+                    let error = vm.new_exception_msg(class("UpdateError", vm), message.into());
+                    return if is_own_import { Err(error) } else { Ok(Err(error)) };
                 }
                 updated.push(name.clone());
-            } else {
-                others.push((text, Some(module)));
             }
         }
-        Ok(Some(Work { updated, removed, others }))
+        Ok(Ok(Work { updated, removed, seen }))
     };
     // While it waited for the import of one module, another may have been loaded.
     let mut found = look()?;
-    loop {
+    for _ in 0..ATTEMPTS {
         let again = look()?;
         match (found, again) {
-            (Some(before), Some(now)) if now.is_same(&before) => return Ok(now),
+            (Ok(before), Ok(now)) if now.is_same(&before) => return Ok(now),
             (_, again) => found = again,
         }
     }
+    Err(found.err().unwrap_or_else(|| unsettled(generation, vm)))
+}
+
+/// Sees to what other threads have taken from modules before these changed, and after the plan was made.
+fn catch_up(
+    generation: &Arc<Generation>,
+    planner: &Planner,
+    update: &PyObjectRef,
+    removed: &[(String, PyObjectRef)],
+    report: &mut UpdateReport,
+    vm: &VirtualMachine,
+) -> PyResult<()> {
+    apply::remove_below(generation, removed, vm)?;
+    // While one look is made, another thread may bind what it had taken before.
+    for _ in 0..ATTEMPTS {
+        let changes = planner.late(update, report, vm)?;
+        if changes.is_empty() {
+            break;
+        }
+        apply::make(&changes, vm)?;
+    }
+    Ok(())
 }
 
 /// The values of a loaded module that stay the objects that they are: they are what `target` keeps of it.
 fn stays(
     generation: &Arc<Generation>,
-    live: &PyObjectRef,
+    old: &PyObjectRef,
     target: &Snapshot,
     name: &str,
     vm: &VirtualMachine,
@@ -311,7 +339,7 @@ fn stays(
         state.map(|state| target.blob(state)).transpose()
     };
     match vm.allow_threads(kept).map_err(|error: StoreError| raise(&error, vm))? {
-        Some(kept) => state::same(generation, &live.get_item(name, vm)?, &kept, vm),
+        Some(kept) => state::same(generation, old, &kept, vm),
         None => Ok(None),
     }
 }

@@ -75,30 +75,22 @@ impl Planner {
             self.executed.clone(),
         ];
         let planned = self.call_with("plan", args, vm)?;
-        let wrong = || vm.new_type_error("the plan has another shape");
-        let parts = planned.downcast::<PyTuple>().map_err(|_| wrong())?;
-        let [update, changes, entries, _refused] = parts.as_slice() else { return Err(wrong()) };
-        for entry in entries.downcast_ref::<PyList>().ok_or_else(wrong)?.borrow_vec().iter() {
-            let (kind, path, detail): (PyStrRef, PyStrRef, PyStrRef) = match entry.downcast_ref::<PyTuple>() {
-                Some(entry) => match entry.as_slice() {
-                    [kind, path, detail] => (
-                        kind.clone().try_into_value(vm)?,
-                        path.clone().try_into_value(vm)?,
-                        detail.clone().try_into_value(vm)?,
-                    ),
-                    _ => return Err(wrong()),
-                },
-                None => return Err(wrong()),
-            };
-            report.entries.push(UpdateEntry {
-                kind: UpdateKind::of(&kind.to_string_lossy()),
-                path: path.to_string_lossy().into_owned(),
-                detail: detail.to_string_lossy().into_owned(),
-            });
-        }
-        let changes = changes.downcast_ref::<PyList>().ok_or_else(wrong)?.borrow_vec().to_vec();
-        let changes = changes.iter().map(|change| to_change(change, vm)).collect::<PyResult<_>>()?;
-        Ok(Planned { update: update.clone(), changes })
+        let parts = planned.downcast::<PyTuple>().map_err(|_| wrong(vm))?;
+        let [update, changes, entries, _refused] = parts.as_slice() else { return Err(wrong(vm)) };
+        Ok(Planned { update: update.clone(), changes: planned_changes(changes, entries, report, vm)? })
+    }
+
+    /// Changes for names that other threads took from the modules while the plan was made.
+    pub(super) fn late(
+        &self,
+        update: &PyObjectRef,
+        report: &mut UpdateReport,
+        vm: &VirtualMachine,
+    ) -> PyResult<Vec<Change>> {
+        let late = self.call_with("late", (update.clone(),), vm)?;
+        let parts = late.downcast::<PyTuple>().map_err(|_| wrong(vm))?;
+        let [changes, entries] = parts.as_slice() else { return Err(wrong(vm)) };
+        planned_changes(changes, entries, report, vm)
     }
 
     /// What is to be changed beside what the plan has, and whose instances are to be listed then.
@@ -119,6 +111,31 @@ impl Planner {
     pub(super) fn call(&self, function: &'static str, update: &PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
         self.call_with(function, (update.clone(),), vm).map(drop)
     }
+}
+
+fn wrong(vm: &VirtualMachine) -> PyBaseExceptionRef {
+    vm.new_type_error("the plan has another shape")
+}
+
+/// The changes of a plan; its lines go into the report.
+fn planned_changes(
+    changes: &PyObjectRef,
+    entries: &PyObjectRef,
+    report: &mut UpdateReport,
+    vm: &VirtualMachine,
+) -> PyResult<Vec<Change>> {
+    let items = |list: &PyObjectRef| Ok(list.downcast_ref::<PyList>().ok_or_else(|| wrong(vm))?.borrow_vec().to_vec());
+    for entry in items(entries)? {
+        let entry = entry.downcast::<PyTuple>().map_err(|_| wrong(vm))?;
+        let [kind, path, detail] = entry.as_slice() else { return Err(wrong(vm)) };
+        let text = |text: &PyObjectRef| -> PyResult<String> {
+            let text: PyStrRef = text.clone().try_into_value(vm)?;
+            Ok(text.to_string_lossy().into_owned())
+        };
+        let (kind, path, detail) = (UpdateKind::of(&text(kind)?), text(path)?, text(detail)?);
+        report.entries.push(UpdateEntry { kind, path, detail });
+    }
+    items(changes)?.iter().map(|change| to_change(change, vm)).collect()
 }
 
 /// The `UpdateError` for a plan that could not be made.
