@@ -60,6 +60,7 @@ mod pyapi;
 mod space;
 mod sync;
 mod sysview;
+mod testing;
 mod vm;
 
 #[doc = include_str!("../spaces/policies/README.md")]

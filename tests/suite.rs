@@ -13,5 +13,6 @@ mod suite {
     mod real;
     mod soak;
     mod store;
+    mod testing;
     mod upstream;
 }

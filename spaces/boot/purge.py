@@ -122,8 +122,11 @@ def purge_caches():
 
 def purge_classes():
     """Attributes that the spaces set on native and platform classes."""
-    for owner, name in patched_classes():
-        delattr(owner, name)
+    for owner, name, original in patched_classes():
+        if original:
+            setattr(owner, name, original[0])
+        else:
+            delattr(owner, name)
 
 
 def forget_dead_classes(tables):

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::store::StoreOptions;
+use super::{store::StoreOptions, test::TestOptions};
 use crate::Delegation;
 
 /// Module spaces for Python: several module systems in one process.
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Tree(TreeOptions),
     /// Look at a store of persistent modules, and work with its modules as files
     Store(StoreOptions),
+    /// Run a test suite with pytest, each test file in a space of its own
+    Test(TestOptions),
     /// Print completions for a shell
     Completions {
         /// The shell

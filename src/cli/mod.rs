@@ -5,6 +5,7 @@ mod manifest;
 mod report;
 mod run;
 mod store;
+mod test;
 
 use std::io::Write;
 
@@ -20,8 +21,11 @@ pub fn main() -> u8 {
     let arguments = match Arguments::try_parse_from(args::separate(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version go to stdout and succeed; a wrong command line is status 2, as everywhere.
-            let status = u8::from(error.use_stderr()) * 2;
+            // Help and version go to stdout and succeed; a wrong command line is status 2, as everywhere,
+            // but for tests, where pytest has other numbers.
+            let wrong =
+                if std::env::args_os().nth(1).is_some_and(|command| command == "test") { test::USAGE } else { 2 };
+            let status = if error.use_stderr() { wrong } else { 0 };
             return if error.print().is_ok() { status } else { 1 };
         }
     };
@@ -29,6 +33,7 @@ pub fn main() -> u8 {
         Command::Run(options) => run::run(&options),
         Command::Tree(options) => report::tree(&options),
         Command::Store(options) => store::store(&options),
+        Command::Test(options) => test::test(&options),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut text);

@@ -9,7 +9,7 @@ use super::{
     args::{RunOptions, Target},
     manifest::{Entry, Loaded},
 };
-use crate::{Error, Runtime, Space, import::generation::Generation, lifecycle, space::run};
+use crate::{Error, Runtime, RuntimeBuilder, Space, import::generation::Generation, lifecycle, space::run};
 
 /// Status of a wrong command line or an unusable manifest, as Python and most programs have it.
 const USAGE: u8 = 2;
@@ -36,21 +36,44 @@ pub(super) fn complain(error: &Error) -> u8 {
     USAGE
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let path = variable("PYTHONPATH")
         .map(|value| std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>());
-    let filters = variable("PYTHONWARNINGS");
-    let filters = filters.iter().flat_map(|filters| filters.split(',')).map(str::to_owned);
-    let optimize = variable("PYTHONOPTIMIZE").map_or(0, |value| value.parse().unwrap_or(1));
-    let mut builder = Runtime::builder()
+    let mut builder = interpreter()
         .path(path.into_iter().flatten().filter(|entry| !entry.is_empty()))
-        .handle_signals(true)
-        .optimize(options.optimize.max(optimize).min(2))
-        .warnings(filters.chain(options.warnings.iter().cloned()))
-        .write_bytecode(!options.dont_write_bytecode && variable("PYTHONDONTWRITEBYTECODE").is_none())
-        .unbuffered(options.unbuffered || variable("PYTHONUNBUFFERED").is_some())
+        .warnings(options.warnings.iter().cloned())
         .site(!options.no_site);
+    if options.optimize > 0 {
+        builder = builder.optimize(options.optimize.max(optimize()).min(2));
+    }
+    if options.dont_write_bytecode {
+        builder = builder.write_bytecode(false);
+    }
+    if options.unbuffered {
+        builder = builder.unbuffered(true);
+    }
+    builder.build()
+}
+
+/// `PYTHONOPTIMIZE`, as a level.
+fn optimize() -> u8 {
+    variable("PYTHONOPTIMIZE").map_or(0, |value| value.parse().unwrap_or(1)).min(2)
+}
+
+/// A runtime as Python's environment variables describe it, but for `PYTHONPATH`.
+pub(super) fn interpreter() -> RuntimeBuilder {
+    let filters = variable("PYTHONWARNINGS");
+    let filters = filters.iter().flat_map(|filters| filters.split(','));
+    let mut builder = Runtime::builder()
+        .handle_signals(true)
+        .optimize(optimize())
+        .warnings(filters.map(str::to_owned))
+        .write_bytecode(variable("PYTHONDONTWRITEBYTECODE").is_none())
+        .unbuffered(variable("PYTHONUNBUFFERED").is_some());
     if let Some(seed) = variable("PYTHONHASHSEED").and_then(|value| value.parse().ok()) {
         builder = builder.hash_seed(seed);
     }
@@ -59,7 +82,7 @@ fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         builder = builder.stdio_encoding(given(encoding), given(errors));
     }
-    builder.build()
+    builder
 }
 
 /// The name of a program's space: the file's without its extension.

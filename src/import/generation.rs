@@ -38,6 +38,7 @@ use super::{
     cache::CodeCache,
     key::SpaceKey,
     life::Life,
+    originals::Originals,
     policy::Policy,
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
@@ -99,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) context_used: AtomicBool,
     /// Hidden modules that are loaded whole.
     pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
+    /// How the classes of platform modules were when these were loaded.
+    pub(crate) originals: Originals,
     /// The one `ModuleSpace` object of each live space that was asked for it.
     pub(crate) handles: DashMap<SpaceId, PyObjectRef>,
     /// Generations of live spaces beside the current ones.

@@ -27,6 +27,7 @@ pub(crate) mod key;
 pub(crate) mod level;
 pub(crate) mod life;
 pub(crate) mod locks;
+pub(crate) mod originals;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod project;

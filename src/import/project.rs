@@ -53,6 +53,7 @@ pub(crate) fn hidden_module(name: &str, vm: &VirtualMachine) -> PyResult<PyRef<P
         // Loading may have come back here for a module further up the stack, which is not whole yet.
         if guard.is_outermost() {
             shared.hidden.insert(name.to_owned(), module.clone());
+            shared.originals.note(&shared.names, vm)?;
         }
     }
     Ok(module)

@@ -172,7 +172,8 @@ fn new_context(_probe: PyRef<Probe>, vm: &VirtualMachine) -> bool {
     true
 }
 
-/// The classes of native and platform modules that have an attribute of the spaces, with its name.
+/// The classes of native and platform modules that have an attribute of the spaces, with its name, and with what it was
+/// before, in a tuple.
 fn patched_classes(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let mut classes = Vec::new();
     for (_, module) in hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten() {
@@ -198,7 +199,12 @@ fn patched_classes(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyO
         }
     }
     drop(world);
-    Ok(patched.into_iter().map(|(class, name)| vm.ctx.new_tuple(vec![class.into(), name]).into()).collect())
+    let Some(shared) = Shared::of(vm) else { return Ok(Vec::new()) };
+    let row = |(class, name): (PyRef<PyType>, PyObjectRef)| {
+        let original = shared.originals.of(class.as_object(), &name);
+        vm.ctx.new_tuple(vec![class.into(), name, vm.ctx.new_tuple(original.into_iter().collect()).into()]).into()
+    };
+    Ok(patched.into_iter().map(row).collect())
 }
 
 fn forget_codec(_probe: PyRef<Probe>, name: rustpython_vm::builtins::PyStrRef, vm: &VirtualMachine) {

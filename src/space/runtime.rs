@@ -16,6 +16,7 @@ use crate::{
     import::{
         cache::CodeCache,
         generation::{Generation, Names, Node, Shared, SpaceId},
+        originals::Originals,
         owner::{self, Owner},
         project::hidden_module,
     },
@@ -162,6 +163,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         root: std::sync::OnceLock::new(),
         code: CodeCache::default(),
         hidden: DashMap::new(),
+        originals: Originals::default(),
         handles: DashMap::new(),
         ended: std::sync::atomic::AtomicUsize::new(0),
         retired: crate::vm::change::Retired::default(),

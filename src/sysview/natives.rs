@@ -68,6 +68,11 @@ pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     for name in ["displayhook", "__displayhook__"] {
         sys.set_item(name, display.clone(), vm)?;
     }
+    // As CPython has it, so that `sys.excepthook is sys.__excepthook__` tells whether somebody set it. (Upstream has two
+    // functions of each, and should have one.)
+    for name in ["breakpointhook", "excepthook", "unraisablehook"] {
+        sys.set_item(&*vm.ctx.new_str(format!("__{name}__")), sys.get_item(name, vm)?, vm)?;
+    }
     let audit = function(&ADD_AUDIT_HOOK, "sys", vm);
     sys.set_item("_plain_addaudithook", sys.get_item("addaudithook", vm)?, vm)?;
     sys.set_item("addaudithook", audit, vm)?;

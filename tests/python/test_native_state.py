@@ -359,6 +359,22 @@ class Process(SpaceTest):
         self.assertEqual(two.eval("__import__('os').environ['MODSPACE_TEST_VARIABLE']"), "x")
         self.assertEqual(two.eval("__import__('os').getcwd()"), os.getcwd())
 
+    def test_classes_of_platform_modules_get_back_what_a_space_assigned(self):
+        import fractions, string
+
+        before = dict(vars(fractions.Fraction)), dict(vars(string.Formatter))
+        one, two = self.pair()
+        one.exec("import fractions, string\n"
+                 "class Own: ...\n"
+                 "fractions.Fraction.limit_denominator = lambda self, most: 'patched'\n"
+                 "fractions.Fraction.added = Own()\n"
+                 "string.Formatter.vformat = Own")
+        two.exec("import fractions")
+        self.assertEqual(two.eval("fractions.Fraction(1, 3).limit_denominator(2)"), "patched")
+        one.discard()
+        self.assertEqual((dict(vars(fractions.Fraction)), dict(vars(string.Formatter))), before)
+        self.assertEqual(two.eval("fractions.Fraction(1, 3).limit_denominator(2)"), fractions.Fraction(1, 2))
+
     def test_csv_dialects_are_shared(self):
         one, two = self.pair()
         one.exec("import csv; csv.register_dialect('semicolon', delimiter=';')")

@@ -56,6 +56,11 @@ class Isolation(SpaceTest):
             with self.subTest(attribute=name, seen_in=where):
                 self.assertEqual(snapshot(module), before[where])
 
+    def test_hooks_are_their_defaults_until_somebody_sets_them(self):
+        for name in HOOKS:
+            with self.subTest(name):
+                self.assertIs(getattr(self.one.sys, name), getattr(self.one.sys, f"__{name}__"))
+
     def test_replacing_an_attribute_is_seen_in_its_space_alone(self):
         for name in EVERYTHING:
             if name == "modules":

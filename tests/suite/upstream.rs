@@ -36,6 +36,13 @@ exec(\"inner = {}\\nexec('x = 1', inner)\\nprint('mark' in inner['__builtins__']
     assert_eq!(prints(program), "False\n");
 }
 
+/// `sysview::natives` makes them one.
+#[test]
+fn the_hooks_of_sys_are_not_their_defaults() {
+    let program = "import sys; print(*[getattr(sys, name) is getattr(sys, f'__{name}__') for name in ('breakpointhook', 'excepthook', 'unraisablehook')])";
+    assert_eq!(prints(program), "False False False\n");
+}
+
 /// `sysview::natives::display_hook` keeps `_` out of the interpreter's builtins.
 #[test]
 fn the_display_hook_binds_in_the_interpreters_builtins() {

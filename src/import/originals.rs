@@ -1,0 +1,108 @@
+//! The classes of platform modules as these modules made them. There is one of each for all spaces, so that what a space
+//! assigns to their attributes is seen by all; when it goes, they get back what they had.
+
+use std::collections::hash_map::Entry;
+
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use rustpython_vm::{
+    AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDict, PyModule, PyStr, PyType},
+};
+
+use super::{find, generation::Names};
+use crate::vm::hidden;
+
+#[derive(Default)]
+pub(crate) struct Originals(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// The addresses of the modules whose classes are known. They stay loaded as long as the interpreter.
+    modules: FxHashSet<usize>,
+    /// By address.
+    classes: FxHashMap<usize, Class>,
+}
+
+struct Class {
+    class: PyRef<PyType>,
+    attributes: Vec<(PyObjectRef, PyObjectRef)>,
+}
+
+/// An attribute that has another value than its module gave it.
+pub(crate) struct Changed {
+    pub(crate) class: PyRef<PyType>,
+    pub(crate) name: PyObjectRef,
+    /// What it had; `None` where there was no such attribute.
+    pub(crate) original: Option<PyObjectRef>,
+}
+
+impl Originals {
+    /// Notes how the classes are of modules that were loaded since the last time.
+    pub(crate) fn note(&self, names: &Names, vm: &VirtualMachine) -> PyResult<()> {
+        let Ok(modules) = hidden::modules(vm)?.downcast::<PyDict>() else { return Ok(()) };
+        let mut known = self.0.lock();
+        for (_, module) in modules {
+            let Some(module) = module.downcast_ref::<PyModule>() else { continue };
+            if known.modules.contains(&module.get_id()) || find::is_initialising(names, module.as_object(), vm)? {
+                continue;
+            }
+            known.modules.insert(module.get_id());
+            for (_, value) in module.dict() {
+                let Ok(class) = value.downcast::<PyType>() else { continue };
+                // Classes that are made in Rust cannot be assigned to.
+                let Some(body) = class.attributes.as_dict() else { continue };
+                if let Entry::Vacant(entry) = known.classes.entry(class.get_id()) {
+                    let attributes = body.into_iter().collect();
+                    entry.insert(Class { class: class.clone(), attributes });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a class had under this name.
+    pub(crate) fn of(&self, class: &PyObject, name: &PyObject) -> Option<PyObjectRef> {
+        let known = self.0.lock();
+        let attributes = &known.classes.get(&class.get_id())?.attributes;
+        attributes.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
+    }
+
+    /// What differs, but for names with two underscores that were not there: classes keep what they compute there.
+    pub(crate) fn changed(&self) -> Vec<Changed> {
+        let known = self.0.lock();
+        let mut all = Vec::new();
+        for Class { class, attributes } in known.classes.values() {
+            let Some(body) = class.attributes.as_dict() else { continue };
+            let now: Vec<_> = body.into_iter().collect();
+            let is_as_it_was = now.len() == attributes.len()
+                && now.iter().zip(attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
+            if is_as_it_was {
+                continue;
+            }
+            let value_in = |all: &[(PyObjectRef, PyObjectRef)], name: &PyObject| {
+                all.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
+            };
+            for (name, before) in attributes {
+                if value_in(&now, name).is_none_or(|value| !value.is(before)) {
+                    all.push(Changed { class: class.clone(), name: name.clone(), original: Some(before.clone()) });
+                }
+            }
+            for (name, _) in &now {
+                let is_computed = name.downcast_ref::<PyStr>().is_none_or(|name| name.as_bytes().starts_with(b"__"));
+                if !is_computed && value_in(attributes, name).is_none() {
+                    all.push(Changed { class: class.clone(), name: name.clone(), original: None });
+                }
+            }
+        }
+        all
+    }
+}
+
+fn is_same_name(one: &PyObject, other: &PyObject) -> bool {
+    one.is(other)
+        || match (one.downcast_ref::<PyStr>(), other.downcast_ref::<PyStr>()) {
+            (Some(one), Some(other)) => one.as_bytes() == other.as_bytes(),
+            _ => false,
+        }
+}

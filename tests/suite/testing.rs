@@ -1,0 +1,264 @@
+//! `modspace test`: real pytest, each test file in a space of its own.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Mutex, thread};
+
+use super::harness::{Run, modspace, packages, root};
+
+/// `modspace test` in a directory, with the pinned pytest. Nothing of the machine's temporary directories is in what it says.
+fn test(folder: &Path, args: &[&str]) -> Run {
+    let mut args = args.to_vec();
+    if !args.contains(&"--") {
+        args.push("--");
+    }
+    args.extend(["-p", "no:cacheprovider"]);
+    test_with_cache(folder, &args)
+}
+
+/// [`test`], with what the last run left in the directory.
+fn test_with_cache(folder: &Path, args: &[&str]) -> Run {
+    let mut command = modspace(["test", "--python-path"]);
+    command.arg(packages("pytest")).args(args).current_dir(folder).env_remove("VIRTUAL_ENV");
+    command.output().expect("modspace starts").into()
+}
+
+fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().expect("it is in the folder")).expect("a folder");
+        fs::write(file, text).expect("a file");
+    }
+    folder
+}
+
+/// What became of each test, by the short summary.
+fn summary(run: &Run) -> Vec<String> {
+    const OUTCOMES: [&str; 6] = ["PASSED ", "FAILED ", "SKIPPED ", "XFAIL ", "ERROR ", "SUBFAILED"];
+    let is_outcome = |line: &&str| OUTCOMES.iter().any(|outcome| line.starts_with(outcome));
+    let mut lines: Vec<String> = run.stdout.lines().filter(is_outcome).map(str::to_owned).collect();
+    lines.sort();
+    assert!(lines.len() > 1, "{}\n{}", run.stdout, run.stderr);
+    lines
+}
+
+#[test]
+fn everything_is_as_in_plain_pytest() {
+    let folder = root().join("tests/fixtures/test_features");
+    let options = ["--", "-rA", "-p", "pytester", "--doctest-modules", "--doctest-glob=*.txt"];
+    let [plain, isolated] = ["none", "file"].map(|isolate| {
+        let mut args = vec!["--isolate", isolate];
+        args.extend(options);
+        test(&folder, &args)
+            .failed_with(1)
+            .stdout_has("the header of conftest.py")
+            .stdout_has("the summary of conftest.py")
+    });
+    // One test is about what the other file did.
+    let but_that = |run: &Run| {
+        let lines = summary(run)
+            .into_iter()
+            .filter(|line| !line.contains("nothing_of_the_other") && !line.contains(" failed, "));
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(but_that(&plain), but_that(&isolated));
+    assert!(isolated.stdout.contains("PASSED sub/test_b.py::test_nothing_of_the_other_file"), "{}", isolated.stdout);
+    for text in ["E       AssertionError: assert {'x': 1} == {'x': 2}", "what it printed", "[100%]"] {
+        assert!(isolated.stdout.contains(text), "{}", isolated.stdout);
+    }
+}
+
+#[test]
+fn selections_are_those_of_pytest() {
+    let folder = root().join("tests/fixtures/test_features");
+    for (args, status, last) in [
+        (&["-k", "parametrized"][..], 0, "3 passed, 27 deselected"),
+        (&["-m", "slow"], 0, "1 passed, 29 deselected"),
+        (&["test_a.py::TestClass", "sub/test_b.py::test_fixtures_of_both"], 0, "3 passed"),
+        (&["test_a.py::test_parametrized[2]"], 0, "1 passed"),
+        (&["-x", "test_a.py", "pkg"], 1, "1 failed, "),
+        (&["-k", "nothing_has_this_name"], 5, "30 deselected"),
+    ] {
+        let mut args = args.to_vec();
+        args.extend(["--", "-p", "pytester"]);
+        test(&folder, &args).failed_with(status).stdout_has(last);
+    }
+    let listed = test(&folder, &["--co", "-q", "--", "-p", "pytester"]).succeeded();
+    for name in
+        ["pkg/test_c.py::test_relative_import", "sub/test_b.py::Cases::test_parts", "test_a.py::test_parametrized[3]"]
+    {
+        assert!(listed.stdout.lines().any(|line| line == name), "{}", listed.stdout);
+    }
+}
+
+#[test]
+fn tests_that_failed() {
+    let folder = project(&[
+        ("test_a.py", "def test_good(): pass\n"),
+        ("test_b.py", "def test_good(): pass\ndef test_bad(): assert 0\n"),
+    ]);
+    let run = |args: &[&str]| test_with_cache(folder.path(), args);
+    run(&[]).failed_with(1).stdout_has("1 failed, 2 passed");
+    let first = run(&["--ff", "-v"]).failed_with(1).stdout_has("1 failed, 2 passed");
+    let place = |name: &str| first.stdout.find(name).unwrap_or_else(|| panic!("no {name} in {}", first.stdout));
+    assert!(place("test_b.py::test_bad") < place("test_b.py::test_good"), "{}", first.stdout);
+    assert!(place("test_b.py::test_good") < place("test_a.py::test_good"), "{}", first.stdout);
+    run(&["--lf"]).failed_with(1).stdout_has("= 1 failed in ");
+    fs::write(folder.path().join("test_b.py"), "def test_bad(): pass\n").expect("a file");
+    run(&["--lf"]).succeeded().stdout_has("1 passed");
+    run(&["--lf"]).succeeded().stdout_has("2 passed");
+}
+
+#[test]
+fn import_modes() {
+    let folder = root().join("tests/fixtures/test_features");
+    // Two files `conftest.py` outside of packages are one module in this mode, in plain pytest, too.
+    test(&folder, &["pkg", "--", "-p", "pytester", "--import-mode=append"]).succeeded().stdout_has("2 passed");
+    for mode in ["prepend", "importlib"] {
+        let mode = format!("--import-mode={mode}");
+        let args = ["pkg", "sub/test_b.py::test_fixtures_of_both", "--", "-p", "pytester", &mode];
+        test(&folder, &args).succeeded().stdout_has("3 passed");
+    }
+}
+
+#[test]
+fn classes_and_tests_may_have_modules_of_their_own() {
+    let folder = project(&[
+        ("app.py", "state = []\n"),
+        ("pytest.ini", "[pytest]\npythonpath = .\n"),
+        (
+            "test_a.py",
+            "import app\ndef look():\n    app.state.append(1)\n    return len(app.state)\n\
+             def test_one(): assert look() == 1\ndef test_two(): assert look() == 1\n\
+             class TestA:\n    def test_one(self): assert look() == 1\n    def test_two(self): assert look() == 1\n",
+        ),
+    ]);
+    for (isolate, last) in [("file", "3 failed, 1 passed"), ("class", "2 failed, 2 passed"), ("test", "4 passed")] {
+        test(folder.path(), &["--isolate", isolate]).stdout_has(last);
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Pollution {
+    leaves: String,
+    looks: String,
+}
+
+const APP: &str = "\
+import contextvars, functools
+state = []
+variable = contextvars.ContextVar('variable', default=1)
+def f(): return 1
+class C: limit = 1
+@functools.lru_cache
+def cached(number): return number
+";
+
+/// All kinds, and a folder with a test of each that leaves something, `test_KIND_1.py`, and one that looks, `test_KIND_2.py`.
+fn pollution() -> (Vec<String>, tempfile::TempDir) {
+    let text = fs::read_to_string(root().join("tests/fixtures/pollution.toml")).expect("it is readable");
+    let kinds: BTreeMap<String, Pollution> = toml::from_str(&text).expect("it is well formed");
+    let folder = project(&[("app.py", APP), ("pytest.ini", "[pytest]\npythonpath = .\n")]);
+    for (name, kind) in &kinds {
+        for (number, body) in [(1, &kind.leaves), (2, &kind.looks)] {
+            let mut source = "def test_it():\n".to_owned();
+            for line in body.lines() {
+                writeln!(source, "    {line}").expect("a string takes it");
+            }
+            fs::write(folder.path().join(format!("test_{name}_{number}.py")), source).expect("a file");
+        }
+    }
+    (kinds.into_keys().collect(), folder)
+}
+
+#[test]
+fn no_file_sees_what_another_left() {
+    let (kinds, folder) = pollution();
+    assert!(kinds.len() >= 30);
+    let mut files: Vec<_> =
+        kinds.iter().flat_map(|kind| [1, 2].map(|number| format!("test_{kind}_{number}.py"))).collect();
+    for _ in 0..2 {
+        let args: Vec<_> = files.iter().map(String::as_str).collect();
+        let passed = format!("{} passed", files.len());
+        test(folder.path(), &args).succeeded().stdout_has(&passed);
+        files.reverse();
+    }
+}
+
+#[test]
+fn the_same_files_disturb_each_other_in_plain_pytest() {
+    let (kinds, folder) = pollution();
+    let waiting = Mutex::new(kinds);
+    let next = || waiting.lock().expect("nobody panics with it").pop();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(kind) = next() {
+                    let files = [format!("test_{kind}_1.py"), format!("test_{kind}_2.py")];
+                    let run = test(folder.path(), &["--isolate", "none", &files[0], &files[1]]);
+                    run.failed_with(1).stdout_has("1 failed, 1 passed");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_was_put_back_is_told() {
+    let folder = project(&[(
+        "test_a.py",
+        "import os, logging\ndef test_it():\n    os.environ['ODD'] = '1'\n    os.chdir('/')\n    logging.getLogger('x').setLevel(10)\n",
+    )]);
+    test(folder.path(), &["-v"])
+        .succeeded()
+        .stdout_has("put back after test files")
+        .stdout_has("test_a.py: os.environ['ODD'] was set")
+        .stdout_has("test_a.py: the current directory became '/'")
+        .stdout_has("test_a.py: logging 'x' level was 0, and became 10");
+}
+
+#[test]
+fn bad_input() {
+    let folder = project(&[
+        ("test_good.py", "def test_good(): pass\n"),
+        ("test_syntax.py", "def test_bad(:\n"),
+        ("test_import.py", "import no_such_module\n"),
+        ("test_exit.py", "import sys\nsys.exit(3)\n"),
+        ("none/nothing.py", ""),
+        ("broken/conftest.py", "1 / 0\n"),
+        ("broken/test_a.py", "def test_a(): pass\n"),
+        (
+            "output/test_bytes.py",
+            "import sys, os\ndef test_it():\n    os.write(1, b'\\xff\\xfe')\n    sys.stdout.write('no end')\n    assert 0\n",
+        ),
+    ]);
+    let run = |args: &[&str]| test(folder.path(), args);
+    run(&["none"]).failed_with(5).stdout_has("no tests ran");
+    run(&["no_such_file.py"]).failed_with(4).stderr_has("file or directory not found: no_such_file.py");
+    run(&["test_good.py::test_other"]).failed_with(4).stderr_has("not found: ");
+    // All other files are run.
+    let errors = run(&["test_good.py", "test_syntax.py", "test_import.py"]).failed_with(2);
+    for text in [
+        "SyntaxError",
+        "No module named 'no_such_module'",
+        "1 passed, 2 errors",
+        "Interrupted: 2 errors during collection",
+    ] {
+        assert!(errors.stdout.contains(text), "no {text:?} in {}", errors.stdout);
+    }
+    assert!(!errors.stdout.contains("modspace.testing"), "{}", errors.stdout);
+    run(&["broken"]).failed_with(4).stderr_has("ZeroDivisionError: division by zero");
+    run(&["output"]).failed_with(1).stdout_has("no end");
+    run(&["test_good.py", "--", "--no-such-option"]).failed_with(4).stderr_has("--no-such-option");
+    let without = |args: &[&str]| -> Run {
+        modspace(args).current_dir(folder.path()).env_remove("VIRTUAL_ENV").output().expect("modspace starts").into()
+    };
+    without(&["test"])
+        .failed_with(4)
+        .stderr_has("modspace test: there is no pytest in this environment; install it there, or name");
+    without(&["test", "--venv", "none"])
+        .failed_with(4)
+        .stderr_has("--venv none")
+        .stderr_has("is no virtual environment");
+    without(&["test", "--python-path", "nowhere"]).failed_with(4).stderr_has("there is no such directory");
+    without(&["test", "--isolate", "much"]).failed_with(4).stderr_has("[possible values: file, class, test, none]");
+}
