@@ -180,6 +180,51 @@ def go():
                 for child in space.children:
                     child.discard(force=True)
 
+    def test_names_that_get_the_value_that_another_name_had(self):
+        """What was rebound is not taken for something that is still to be rebound."""
+        pair = {"m": "LOW = 1\nHIGH = 2\n"}, {"m": "LOW = 2\nHIGH = 3\n"}
+        two = {"m": "X = 2\n", "n": "X = 1\n"}, {"m": "X = 3\n", "n": "X = 2\n"}
+        flags = {"m": "X = True\n", "n": "X = False\n"}, {"m": "X = False\n", "n": "X = True\n"}
+        classes = "class A:\n    from m import LOW as LEVEL\nclass B:\n    from m import HIGH as LEVEL\n"
+        for (before, after), client, what, expected in (
+            (pair, classes, "client.A.LEVEL, client.B.LEVEL", (2, 3)),
+            (two, "from m import *\nfrom n import *\n", "client.X", 2),
+            (two, "from m import X\nfrom n import X\n", "client.X", 2),
+            (two, "from n import X\nclass C:\n    from m import X\n", "client.X, client.C.X", (2, 3)),
+            (flags, "from n import *\nfrom m import *\n", "client.X", False),
+        ):
+            with self.subTest(client):
+                store = modspace.Store.memory()
+                with store.transaction() as change:
+                    for name, source in {**before, "client": client}.items():
+                        change.new(name, source)
+                space = self.attached(store)
+                space.exec("import client")
+                with store.transaction() as change:
+                    for name, source in after.items():
+                        change.update(name, source)
+                report = space.sync()
+                self.assertEqual(space.eval(what), expected)
+                self.assertEqual(len(report.rebound), len(set(report.rebound)))
+
+    def test_a_module_that_comes_with_the_update_keeps_what_it_made_of_names(self):
+        store = self.store("DEBUG, LIMIT = True, 1\n")
+        space = self.attached(store)
+        space.import_("m")
+        with store.transaction() as change:
+            change.new("added", "from m import DEBUG, LIMIT\nif not DEBUG:\n    DEBUG, LIMIT = True, 1\n")
+            change.update("m", "DEBUG, LIMIT = False, 2\nimport added\n")
+        space.sync()
+        self.assertEqual(space.eval("__import__('added').DEBUG, __import__('added').LIMIT"), (True, 1))
+
+    def test_globals_that_a_thread_assigns_all_the_time(self):
+        space = self.between(
+            {"m": "current = None\nclass Job: ...\n"}, {"m": "current = None\nclass Job:\n    done = True\n"},
+            "def meanwhile(): m.current = lambda: 1",
+        )
+        self.assertTrue(space.eval("m.Job.done"))
+        self.assertEqual(len(space.ns["plans"]), 1)
+
     def test_a_removed_module_that_a_space_below_gets_after_the_plan_was_made(self):
         space = self.between(
             {"m": "X = 1\n", "gone": "X = 1\n"}, {"m": "X = 2\n", "gone": None},
@@ -190,13 +235,16 @@ def go():
 
     def test_an_attempt_that_is_given_up_leaves_no_classes(self):
         source = "import copyreg\nX = {}\nclass C: ...\ncopyreg.pickle(C, lambda c: (C, ()))\n"
+        new = "class New(Exception): ...\ncopyreg.pickle(New, lambda c: (New, ()))\n"
         space = self.between(
-            {"m": source.format(1)}, {"m": source.format(2)}, "def meanwhile():\n    del sys.modules['m']\n    __import__('m')"
+            {"m": source.format(1)}, {"m": source.format(2) + new}, "def meanwhile():\n    del sys.modules['m']\n    __import__('m')"
         )
         import copyreg
 
         gc.collect()
-        known = [cls for cls in copyreg.dispatch_table if cls.__module__ == "m"]
+        known = [cls for cls in copyreg.dispatch_table if cls.__module__ == "m" and cls.__name__ == "C"]
+        new = [cls for cls in copyreg.dispatch_table if cls.__module__ == "m" and cls.__name__ == "New"]
+        self.assertEqual(new, [space.eval("sys.modules['m'].New")])
         self.assertTrue(any(cls is space.eval("sys.modules['m'].C") for cls in known))
         # That of the program, which it took out of `sys.modules` and still has, and that which is there.
         self.assertEqual(len(known), 2)

@@ -109,16 +109,16 @@ def look(names, table, registered, is_main_thread):
     abc, copyreg = loaded("_abc"), loaded("copyreg")
     return {
         "registered": registered,
-        "table": dict(table),
+        "table": table.copy(),
         "paths": {name: list(names[name]) for name in PATHS if type(names.get(name)) is list},
         "sys": {name: names.get(name) for name in SYS},
-        "environ": dict(os.environ._data),
+        "environ": os.environ._data.copy(),
         "directory": directory(),
         "signals": signals(is_main_thread),
         "filters": list(filters) if type(filters) is list else [],
         "handlers": handlers(table.get("logging")),
         "abc": abc.get_cache_token() if abc is not None else None,
-        "copyreg": dict(copyreg.dispatch_table) if copyreg is not None else {},
+        "copyreg": copyreg.dispatch_table.copy() if copyreg is not None else {},
     }
 
 
@@ -130,8 +130,8 @@ def home(value):
 
 
 def compare(before, after, updated):
-    """The lines of the report, and whether classes were registered with abstract classes. The modules `updated` are
-    executed anew; what others do that are imported on the way is as with any import."""
+    """The lines of the report, whether classes were registered with abstract classes, and the new classes that `copyreg`
+    knows. The modules `updated` are executed anew; what others do that are imported on the way is as with any import."""
     notes = []
     known_modules = {*before["table"], *updated}
 
@@ -186,10 +186,16 @@ def compare(before, after, updated):
         for item in items:
             if not any(item is one for one in old):
                 note(f"logging {name!r}", f"{describe(item)} was added, beside what was there; {ADVICE}")
+    entered = []
     for cls, function in after["copyreg"].items():
-        if before["copyreg"].get(cls) is not function and vars(cls).get("__module__") not in updated:
+        if before["copyreg"].get(cls) is function:
+            continue
+        module = vars(cls).get("__module__")
+        if module in updated or module not in before["table"]:
+            entered.append(cls)
+        if module not in updated:
             note("copyreg", f"{describe(cls)} is pickled by {describe(function)} now, for the whole process; {ADVICE}")
-    return notes, before["abc"] != after["abc"]
+    return notes, before["abc"] != after["abc"], entered
 
 
 def is_same_filter(one, other):
@@ -229,7 +235,7 @@ def is_foreign(update, cls):
 
 def of_plan(update, executed):
     """Adds to the plan's report what was found, and what its classes did elsewhere."""
-    notes, is_registered = executed
+    notes, is_registered, update.entered = executed
     update.report.extend(notes)
     for name, old, new in update.pairs:
         for value in list(vars(new).values()):

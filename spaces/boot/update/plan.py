@@ -30,6 +30,8 @@ class Update(modules["modspace.references"].References):
         self.added = added
         self.unraisable = unraisable
         self.migrations = []
+        #: New classes that `copyreg` knows.
+        self.entered = []
         #: What has to be registered with abstract classes of others.
         self.registrations = []
 
@@ -281,7 +283,7 @@ def plan(pairs, added, replace, importers, unraisable, executed):
 
 def forget(update):
     """Nothing is changed."""
-    leave([new for old, new, path in update.all_classes()])
+    leave([*(new for old, new, path in update.all_classes()), *update.entered])
     update.adopted.forget()
 
 

@@ -6,7 +6,7 @@ Runs as platform code, once for the whole process. `bindings(module)` tells from
 import collections
 
 values = modules["modspace.values"]
-MODULE_KEPT, heap_type, is_class = values.MODULE_KEPT, values.heap_type, values.is_class
+MISSING, MODULE_KEPT, heap_type, is_class = values.MISSING, values.MODULE_KEPT, values.heap_type, values.is_class
 
 
 def rebind(update, importers):
@@ -21,6 +21,8 @@ class Rebinding:
         self.importers = importers
         self.known = {}
         self.done = set()
+        #: What names in modules and classes got: that is not to be taken for the old value of another name.
+        self.given = {}
         self.waiting = collections.deque()
         #: What was followed.
         self.followed = []
@@ -58,7 +60,7 @@ class Rebinding:
             return
         for importer, names in self.importers(module):
             # What is executed anew has taken the new values.
-            if any(importer is old for name, old, new in self.update.pairs):
+            if any(importer is old for name, old, new in self.update.pairs) or any(importer is one for one in self.update.added):
                 continue
             if "*" in names:
                 public = namespace.get("__all__") or [name for name in namespace.copy() if type(name) is str and name[:1] != "_"]
@@ -77,13 +79,15 @@ class Rebinding:
             is_module = owner is importer
             namespace = vars(owner)
             for name, value in list(namespace.copy().items()):
+                key = id(owner), name
+                if key in self.done or self.given.get(key, MISSING) is value:
+                    continue
                 for imported, (before, now) in moved.items():
                     if value is not before or not self.takes(importer, is_module, module, imported, name):
                         continue
+                    self.done.add(key)
+                    self.given[key] = now
                     if is_module:
-                        if (id(importer), name) in self.done:
-                            continue
-                        self.done.add((id(importer), name))
                         self.update.changes.append(("item", namespace, name, now))
                         rebound[name] = before, now
                     else:

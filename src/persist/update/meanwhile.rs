@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyDictRef, PyFunction, PyModule, PyStrRef, PyType},
+    builtins::{PyDict, PyDictRef, PyFunction, PyModule, PyStr, PyStrRef, PyType},
 };
 
 use crate::{import::generation::Generation, vm::heap::Stopped};
@@ -16,9 +16,9 @@ pub(super) struct Meanwhile {
     modules: PyObjectRef,
     /// What stands in it under the names that the update is about; nothing where none is loaded.
     seen: Vec<(PyStrRef, Option<PyObjectRef>)>,
-    /// The functions and classes in the namespaces of modules that are updated, in order. Other values come and go while a
-    /// program runs.
-    defined: Vec<(PyDictRef, Vec<PyObjectRef>)>,
+    /// The functions and classes that modules of the update have under their own names: what `def` and `class` bind, and
+    /// bind anew when a module is reloaded. Other values come and go while a program runs.
+    defined: Vec<(PyDictRef, PyStrRef, PyObjectRef)>,
 }
 
 impl Meanwhile {
@@ -34,7 +34,14 @@ impl Meanwhile {
     pub(super) fn begin_plan(&mut self, olds: &[PyObjectRef], added: &[(String, PyObjectRef)], vm: &VirtualMachine) {
         self.seen.extend(added.iter().map(|(name, _)| (vm.ctx.new_str(&**name), None)));
         let namespaces = olds.iter().filter_map(|old| Some(old.downcast_ref::<PyModule>()?.dict()));
-        self.defined = namespaces.map(|dict| (dict.clone(), defined(&dict).collect())).collect();
+        let definitions = |dict: PyDictRef| {
+            let items: Vec<_> = dict.clone().into_iter().collect();
+            let named = items.into_iter().filter_map(|(name, value)| Some((name.downcast::<PyStr>().ok()?, value)));
+            named
+                .filter(|(name, value)| is_definition(name, value, vm))
+                .map(move |(name, value)| (dict.clone(), name, value))
+        };
+        self.defined = namespaces.flat_map(definitions).collect();
     }
 
     /// Whether the modules are those that were seen, as far as that can only be asked while other threads run: a program
@@ -66,9 +73,8 @@ impl Meanwhile {
         };
         let modules = self.modules.downcast_ref::<PyDict>();
         modules.is_none_or(|modules| self.seen.iter().all(|entry| is_as_seen(modules, entry)))
-            && self.defined.iter().all(|(dict, before)| {
-                let mut now = defined(dict);
-                before.iter().all(|before| now.next().is_some_and(|now| now.is(before))) && now.next().is_none()
+            && self.defined.iter().all(|(dict, name, value)| {
+                dict.get_item_opt(&**name, vm).is_ok_and(|now| now.is_some_and(|now| now.is(value)))
             })
     }
 }
@@ -80,8 +86,12 @@ fn is_same(now: Option<&PyObject>, seen: Option<&PyObject>) -> bool {
     }
 }
 
-fn defined(dict: &PyDictRef) -> impl Iterator<Item = PyObjectRef> {
-    let is_definition =
-        |value: &PyObjectRef| value.downcast_ref::<PyFunction>().is_some() || value.downcast_ref::<PyType>().is_some();
-    dict.clone().into_iter().map(|(_, value)| value).filter(is_definition)
+fn is_definition(name: &Py<PyStr>, value: &PyObject, vm: &VirtualMachine) -> bool {
+    if let Some(class) = value.downcast_ref::<PyType>() {
+        return name.as_bytes() == class.name().as_bytes();
+    }
+    // A function's name is asked of native code.
+    let own =
+        value.downcast_ref::<PyFunction>().and_then(|function| function.as_object().get_attr("__name__", vm).ok());
+    own.is_some_and(|own| own.downcast_ref::<PyStr>().is_some_and(|own| own.as_bytes() == name.as_bytes()))
 }

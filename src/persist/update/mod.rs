@@ -120,7 +120,8 @@ pub(crate) fn update(
 
 fn unsettled(generation: &Generation, vm: &VirtualMachine) -> PyBaseExceptionRef {
     let message = format!(
-        "other threads of the space {:?} went on loading modules that the update should have; nothing was changed, sync again",
+        "other threads of the space {:?} went on loading, or defining anew, what the update is about; nothing was changed, sync \
+         again",
         generation.name()
     );
     vm.new_exception_msg(class("UpdateError", vm), message.into())
