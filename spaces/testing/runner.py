@@ -128,7 +128,7 @@ class Runner:
         self.shared = [*NEEDED, *others, *options["share"]]
         self.marked = []
         self.left = []
-        self.reports = []
+        self.leaks = []
         self.total = self.done = 0
         self.targets = []
         self.group = None
@@ -453,7 +453,8 @@ class Runner:
         group, self.group, self.waiting = self.group, None, 0
         if group is not None:
             report = group.discard(force=True, recursive=True, timeout=0.1)
-            self.reports.append(report)
+            if self.options["leaks"] and not report.clean:
+                self.leaks.append(str(report))
 
     def end(self):
         self.discard()
@@ -486,6 +487,12 @@ class Runner:
             for name, changes in self.left:
                 for what, how in changes:
                     terminalreporter.line(f"{name}: {what} {how}")
+        if self.options["leaks"]:
+            terminalreporter.section("left of test files")
+            for report in self.leaks:
+                terminalreporter.line(report)
+            if not self.leaks:
+                terminalreporter.line(f"nothing is left of {self.done} files")
 
 
 def run(options):

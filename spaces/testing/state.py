@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import types
 import warnings
@@ -265,6 +266,7 @@ class Process:
         self.reducers = dict(copyreg.dispatch_table)
         decimal.setcontext(decimal.getcontext().copy())
         self.decimal = decimal.getcontext().copy()
+        self.threads = set(threading.enumerate())
         self.logging = Logging()
 
     @staticmethod
@@ -326,3 +328,19 @@ class Process:
         decimal.setcontext(self.decimal)
         yield from self.logging.changes()
         self.logging.restore()
+        for thread in threading.enumerate():
+            if thread not in self.threads:
+                yield f"thread {thread.name!r}", f"runs on{self.place(thread)}"
+
+    @staticmethod
+    def place(thread):
+        """Where a thread is in code that is not of the standard library, the innermost such place."""
+        frame = sys._current_frames().get(thread.ident)
+        while frame is not None and is_of_library(frame.f_code.co_filename):
+            frame = frame.f_back
+        return f" in {frame.f_code.co_name}, {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def is_of_library(file):
+    """Whether a source is frozen, or lies beside that of `threading`."""
+    return file.startswith("<") or os.path.dirname(file).startswith(os.path.dirname(threading.__file__ or "/"))

@@ -65,6 +65,10 @@ pub(super) struct TestOptions {
     #[arg(long, value_name = "PATTERN")]
     share: Vec<String>,
 
+    /// At the end, say what is left of files whose spaces were discarded, and why
+    #[arg(long)]
+    leaks: bool,
+
     /// Only tests whose names match EXPRESSION
     #[arg(short = 'k', value_name = "EXPRESSION", allow_hyphen_values = true)]
     keywords: Option<String>,
@@ -183,6 +187,7 @@ fn start(options: &TestOptions) -> Result<u8, Error> {
         isolation: options.isolate.into(),
         share: options.share.clone(),
         fresh: options.fresh.clone(),
+        leaks: options.leaks,
         site,
         path,
         arguments: options.arguments(),

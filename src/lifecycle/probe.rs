@@ -148,9 +148,10 @@ fn own_variables(scope: &Scope, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef
     Ok(own)
 }
 
-/// The dicts of the modules that a generation loaded itself.
+/// The dicts of the modules that a generation loaded itself. One that was ended by force has none any more.
 fn own_dicts(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Vec<PyDictRef>> {
-    let Ok(modules) = generation.modules(vm)?.downcast::<PyDict>() else { return Ok(Vec::new()) };
+    let modules = generation.modules(vm).ok().and_then(|modules| modules.downcast::<PyDict>().ok());
+    let Some(modules) = modules else { return Ok(Vec::new()) };
     let own = modules.into_iter().filter_map(|(name, module)| {
         let name = name.downcast_ref::<PyStr>()?.to_str()?.to_owned();
         let is_own = generation.table.taken_from(&name).is_none() && !project::is_projected(generation, &name, vm);

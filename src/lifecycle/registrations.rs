@@ -281,7 +281,7 @@ pub(crate) fn purge(generations: &[Arc<Generation>], classes: &[Mark], vm: &Virt
 pub(crate) fn restore_natives(generations: &[Arc<Generation>], vm: &VirtualMachine) {
     for generation in generations {
         let restored = || -> PyResult<()> {
-            let Some(dict) = element_tree(generation, vm)? else { return Ok(()) };
+            let Some(dict) = element_tree(generation, vm) else { return Ok(()) };
             if !dict.get_item_opt("_state", vm)?.is_some_and(|state| vm.is_none(&state)) {
                 return Ok(());
             }
@@ -301,14 +301,15 @@ pub(crate) fn restore_natives(generations: &[Arc<Generation>], vm: &VirtualMachi
 
 /// The dict of the generation's projection of `_elementtree`, whose state object refers to functions and modules in a way
 /// that nothing can see.
-fn element_tree(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Option<PyDictRef>> {
-    let module = generation.loaded(&vm.ctx.new_str("_elementtree"), vm)?;
-    Ok(module.and_then(|module| module.downcast_ref::<PyModule>().map(|module| module.dict())))
+fn element_tree(generation: &Arc<Generation>, vm: &VirtualMachine) -> Option<PyDictRef> {
+    // One that was ended by force has no modules any more.
+    let module = generation.loaded(&vm.ctx.new_str("_elementtree"), vm).ok().flatten()?;
+    module.downcast_ref::<PyModule>().map(|module| module.dict())
 }
 
 /// Native code remembers some modules that it imported, per thread (`_json`, `_asyncio`): these must not lead on.
 fn detach_projections(generation: &Arc<Generation>, vm: &VirtualMachine) {
-    if let Ok(Some(dict)) = element_tree(generation, vm) {
+    if let Some(dict) = element_tree(generation, vm) {
         let _ = dict.set_item("_state", vm.ctx.none(), vm);
     }
     for name in ["_json", "_asyncio", "_contextvars", "contextvars"] {

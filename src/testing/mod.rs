@@ -50,6 +50,8 @@ pub(crate) struct TestRun {
     pub(crate) share: Vec<String>,
     /// Patterns of modules that each file has for itself.
     pub(crate) fresh: Vec<String>,
+    /// Whether to say what is left of files.
+    pub(crate) leaks: bool,
     /// Where pytest and the libraries are.
     pub(crate) site: Vec<PathBuf>,
     /// What comes before them on the `sys.path` of the tests.
@@ -124,6 +126,7 @@ fn options(run: &TestRun, vm: &VirtualMachine) -> PyResult<PyDictRef> {
     options.set_item("isolate", vm.ctx.new_str(run.isolation.as_str()).into(), vm)?;
     options.set_item("share", texts(&run.share), vm)?;
     options.set_item("fresh", texts(&run.fresh), vm)?;
+    options.set_item("leaks", vm.ctx.new_bool(run.leaks).into(), vm)?;
     options.set_item("site", paths(&run.site), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;

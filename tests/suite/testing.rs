@@ -217,6 +217,25 @@ fn what_was_put_back_is_told() {
 }
 
 #[test]
+fn what_stays_is_told() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import threading, time, xml.etree.ElementTree\ndef stay():\n    time.sleep(30)\n\
+             def test_it():\n    threading.Thread(target=stay, name='stayer', daemon=True).start()\n",
+        ),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    let run = test(folder.path(), &["-v", "--leaks"]).succeeded();
+    for text in ["test_a.py: thread 'stayer' runs on in stay, ", "test_a.py:3", "thread \"stayer\" is still inside:"] {
+        assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
+    }
+    assert_eq!(run.stderr, "");
+    let run = test(folder.path(), &["--leaks", "test_b.py"]).succeeded().stdout_has("nothing is left of 1 files");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
 fn bad_input() {
     let folder = project(&[
         ("test_good.py", "def test_good(): pass\n"),
