@@ -8,13 +8,16 @@ Before that, the files are looked for in a child of its own, which has the `conf
 starts: these answer for the whole run (options, report header, summary).
 """
 
+import collections
 import contextlib
 import contextvars
 import fnmatch
 import importlib
 import os
+import pathlib
 import pkgutil
 import sys
+import threading
 import types
 from importlib import abc
 
@@ -36,7 +39,9 @@ class Space:
 
     def __init__(self, runner, name, path, parent):
         self.runner = runner
-        self.space = modspace.ModuleSpace(parent, name=name, path=path, share=runner.shared, fresh=runner.fresh)
+        self.space = modspace.ModuleSpace(
+            parent, name=name, path=path, share=runner.shared, fresh=runner.fresh, argv=list(sys.argv)
+        )
         self.sys = self.space.sys
         own = "lambda *args: __import__({!r}).{}(*args)"
         self.importlib = types.SimpleNamespace(import_module=self.space.eval(own.format("importlib", "import_module")))
@@ -46,13 +51,13 @@ class Space:
 
     def prepare(self, config):
         """Lets test files be imported here, with their assertions rewritten."""
-        from _pytest import pathlib
+        from _pytest import pathlib as imports
         from _pytest.assertion import rewrite
 
-        self.import_path = self.copy(pathlib)["import_path"]
+        self.import_path = self.copy(imports)["import_path"]
         if config.getoption("assertmode") == "rewrite":
             self.hook = self.copy(rewrite)["AssertionRewritingHook"](config)
-            self.hook.mark_rewrite(*self.runner.marked)
+            self.hook._must_rewrite.update(self.runner.marked)
             self.sys.meta_path.insert(0, self.hook)
 
     def copy(self, module):
@@ -101,14 +106,14 @@ class OfTests:
         "pkgutil": ("resolve_name",),
     }
 
-    def __init__(self, runner, module):
-        vars(self).update(_runner=runner, _module=module, _names=self.NAMES[module.__name__])
+    def __init__(self, runner, module, **own):
+        vars(self).update(_runner=runner, _module=module, _names=self.NAMES[module.__name__], _own=own)
 
     def _owner(self, name):
         return getattr(self._runner.current, self._module.__name__) if name in self._names else self._module
 
     def __getattr__(self, name):
-        return getattr(self._owner(name), name)
+        return self._own[name]() if name in self._own else getattr(self._owner(name), name)
 
     def __setattr__(self, name, value):
         setattr(self._owner(name), name, value)
@@ -134,6 +139,9 @@ class Runner:
         self.group = None
         self.waiting = 0
         path = [*options["path"], *sys.path]
+        if options["share"]:
+            # What is shared may lie there.
+            sys.path.extend(options["path"])
         self.main = Space(self, "the test run", path, self.here)
         self.current = self.main
 
@@ -152,8 +160,12 @@ class Runner:
         import _pytest.pytester
         import _pytest.python
 
-        for module in (_pytest.config, _pytest.monkeypatch, _pytest.outcomes, _pytest.pytester):
+        for module in (_pytest.monkeypatch, _pytest.outcomes, _pytest.pytester):
             module.sys = OfTests(self, sys)
+        # Plugins are of the environment, or of the tests.
+        _pytest.config.sys = OfTests(
+            self, sys, modules=lambda: collections.ChainMap(self.current.sys.modules, sys.modules)
+        )
         # Names in strings, of what is to be patched, are names of the tests. Standard modules are in all spaces.
         for module in (_pytest.monkeypatch, _pytest.outcomes):
             module.__import__ = lambda *args, **kwargs: self.current.import_(*args, **kwargs)
@@ -324,10 +336,11 @@ class Runner:
         self.classes = state.AbstractClasses(loaded)
         self.total = len(self.targets)
         self.reporter = manager.get_plugin("terminalreporter")
-        if self.reporter is not None and not self.config.option.collectonly:
-            self.reporter.report_collect = lambda final=False: None
-            self.reporter._get_progress_information_message = self.progress
         if self.reporter is not None:
+            # Of all files together, and so when they have been collected.
+            self.reporter.report_collect = lambda final=False: None
+            self.reporter._write_report_lines_from_hooks = self.print_once(self.reporter._write_report_lines_from_hooks)
+            self.reporter._get_progress_information_message = self.progress
             self.stack = []
             self.reporter._printcollecteditems = self.print_collected
 
@@ -341,7 +354,7 @@ class Runner:
 
     def parts(self, arguments, path):
         """Arguments for pytest that lead to what has modules of its own: the file, or its classes or tests."""
-        if self.options["isolate"] == "file":
+        if self.options["isolate"] == "file" or self.config.option.collectonly:
             return [arguments]
         names = []
         with self.without_reports():
@@ -404,7 +417,16 @@ class Runner:
     def run_in_space(self, arguments, path, look):
         with self.current.space:
             self.current.prepare(self.config)
+            # Hooks of pytest, for what is raised where no test sees it.
+            self.current.sys.unraisablehook = sys.unraisablehook
+            self.current.space.import_("threading").excepthook = threading.excepthook
             self.collect_and_run(arguments, path, look)
+
+    def catching_warnings(self, when):
+        """Warnings go into the report, as those of the same phase of pytest do."""
+        from _pytest.warnings import catch_warnings_for_item
+
+        return catch_warnings_for_item(config=self.config, ihook=self.config.hook, when=when, item=None)
 
     def collect_and_run(self, arguments, path, look):
         session, config, manager = self.session, self.config, self.config.pluginmanager
@@ -412,11 +434,14 @@ class Runner:
         if hook is not None:
             hook.set_session(session)
             rewrite, manager.rewrite_hook = manager.rewrite_hook, hook
-        self.load_initial(path)
         others = self.base.plugins()
-        manager.subset_hook_caller("pytest_sessionstart", others)(session=session)
+        failed, status = session.testsfailed, 2
+        with self.catching_warnings("config"):
+            self.load_initial(path)
+            manager.subset_hook_caller("pytest_sessionstart", others)(session=session)
         try:
-            session.perform_collect(arguments)
+            with self.catching_warnings("collect"):
+                session.perform_collect(arguments)
             if look is not None:
                 look(session.items)
             elif not config.option.collectonly:
@@ -427,26 +452,34 @@ class Runner:
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                     if session.shouldfail or session.shouldstop:
                         break
+            status = 1 if session.testsfailed > failed else 0
         finally:
             session._setupstate.teardown_exact(None)
-            manager.subset_hook_caller("pytest_sessionfinish", others)(session=session, exitstatus=session.exitstatus)
-            manager.subset_hook_caller("pytest_unconfigure", others)(config=config)
-            config._cleanup_stack.close()
+            with self.catching_warnings("config"):
+                manager.subset_hook_caller("pytest_sessionfinish", others)(session=session, exitstatus=status)
+                manager.subset_hook_caller("pytest_unconfigure", others)(config=config)
+                config._cleanup_stack.close()
             if hook is not None:
                 hook.set_session(None)
                 manager.rewrite_hook = rewrite
 
     def load_initial(self, path):
         """The `conftest.py` files that pytest had loaded when it started, as far as they are of this file."""
-        for conftest in self.initial:
-            directory = os.path.dirname(conftest)
-            if path.startswith(directory + os.sep):
-                self.config.pluginmanager._loadconftestmodules(
-                    self.config.rootpath.__class__(directory),
-                    self.config.getoption("importmode"),
-                    self.config.rootpath,
-                    consider_namespace_packages=self.config.getini("consider_namespace_packages"),
-                )
+        manager = self.config.pluginmanager
+        # These may name plugins; those that come later may not.
+        configured, manager._configured = manager._configured, False
+        try:
+            for conftest in self.initial:
+                directory = os.path.dirname(conftest)
+                if path.startswith(directory + os.sep):
+                    manager._loadconftestmodules(
+                        pathlib.Path(directory),
+                        self.config.getoption("importmode"),
+                        self.config.rootpath,
+                        consider_namespace_packages=self.config.getini("consider_namespace_packages"),
+                    )
+        finally:
+            manager._configured = configured
 
     def discard(self):
         """Ends the spaces of the last files, all at a time."""
@@ -461,6 +494,11 @@ class Runner:
         self.outer.restore()
 
     # What the terminal shows.
+
+    def print_once(self, write):
+        """What plugins say when tests were collected, for the first file."""
+        lines_of_first = [write]
+        return lambda lines: lines_of_first and lines_of_first.pop()(lines)
 
     def progress(self):
         """By files: how many tests there are is known when the last file was collected."""
@@ -505,6 +543,7 @@ def run(options):
         print(f"modspace test: there is no pytest in {', '.join(options['site']) or 'this environment'}; install it there, "
               "or name another place with --python-path DIR or --venv DIR", file=sys.stderr)
         return 4
+    sys.argv[:] = ["pytest", *options["args"]]
     if options["isolate"] == "none":
         sys.path[:0] = options["path"]
         return int(pytest.main(options["args"]))

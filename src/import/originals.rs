@@ -68,7 +68,7 @@ impl Originals {
         attributes.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
     }
 
-    /// What differs, but for names with two underscores that were not there: classes keep what they compute there.
+    /// What differs, but for names with an underscore that were not there: classes keep what they compute there.
     pub(crate) fn changed(&self) -> Vec<Changed> {
         let known = self.0.lock();
         let mut all = Vec::new();
@@ -89,7 +89,7 @@ impl Originals {
                 }
             }
             for (name, _) in &now {
-                let is_computed = name.downcast_ref::<PyStr>().is_none_or(|name| name.as_bytes().starts_with(b"__"));
+                let is_computed = name.downcast_ref::<PyStr>().is_none_or(|name| name.as_bytes().starts_with(b"_"));
                 if !is_computed && value_in(attributes, name).is_none() {
                     all.push(Changed { class: class.clone(), name: name.clone(), original: None });
                 }

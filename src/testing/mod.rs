@@ -73,6 +73,8 @@ const PARTS: [(&str, &str); 2] = [
 /// # Errors
 /// What pytest raised: `KeyboardInterrupt` and `SystemExit` from outside of the tests.
 pub(crate) fn run(generation: &Arc<Generation>, run: &TestRun, vm: &VirtualMachine) -> PyResult {
+    // Code that looks for modules, `inspect` for one, expects a `__main__`.
+    generation.main(vm)?;
     // Nobody has an own `sys.modules` yet, and the parts find each other there.
     let modules = generation.modules(vm)?;
     let package = vm.ctx.new_dict();

@@ -16,8 +16,12 @@ fn test(folder: &Path, args: &[&str]) -> Run {
 
 /// [`test`], with what the last run left in the directory.
 fn test_with_cache(folder: &Path, args: &[&str]) -> Run {
+    test_under("pytest", folder, args)
+}
+
+fn test_under(pytest: &str, folder: &Path, args: &[&str]) -> Run {
     let mut command = modspace(["test", "--python-path"]);
-    command.arg(packages("pytest")).args(args).current_dir(folder).env_remove("VIRTUAL_ENV");
+    command.arg(packages(pytest)).args(args).current_dir(folder).env_remove("VIRTUAL_ENV");
     command.output().expect("modspace starts").into()
 }
 
@@ -43,12 +47,23 @@ fn summary(run: &Run) -> Vec<String> {
 
 #[test]
 fn everything_is_as_in_plain_pytest() {
+    is_as_in_plain("pytest");
+}
+
+#[test]
+fn everything_is_as_in_plain_pytest_8() {
+    is_as_in_plain("pytest8");
+}
+
+#[track_caller]
+fn is_as_in_plain(pytest: &str) {
     let folder = root().join("tests/fixtures/test_features");
-    let options = ["--", "-rA", "-p", "pytester", "--doctest-modules", "--doctest-glob=*.txt"];
+    let options =
+        ["--", "-rA", "-p", "no:cacheprovider", "-p", "pytester", "--doctest-modules", "--doctest-glob=*.txt"];
     let [plain, isolated] = ["none", "file"].map(|isolate| {
         let mut args = vec!["--isolate", isolate];
         args.extend(options);
-        test(&folder, &args)
+        test_under(pytest, &folder, &args)
             .failed_with(1)
             .stdout_has("the header of conftest.py")
             .stdout_has("the summary of conftest.py")
@@ -200,6 +215,45 @@ fn the_same_files_disturb_each_other_in_plain_pytest() {
             });
         }
     });
+}
+
+#[test]
+fn what_pytest_sees_to() {
+    let folder = project(&[
+        (
+            "conftest.py",
+            "import pathlib\npytest_plugins = ['plugin']\n\
+                         def pytest_sessionfinish(session, exitstatus):\n    \
+                         with open(session.path / 'status', 'a') as file: file.write(str(int(exitstatus)))\n",
+        ),
+        ("plugin.py", "import pytest\n@pytest.fixture\ndef answer(): return 42\n"),
+        (
+            "test_a.py",
+            "import argparse, pytest, threading, warnings\nwarnings.warn('at import')\n\
+                       def test_plugin(answer): assert answer == 42\n\
+                       @pytest.mark.nobody_knows\n\
+                       def test_program(): assert argparse.ArgumentParser().prog == 'pytest'\n",
+        ),
+        (
+            "test_b.py",
+            "import threading\nclass Bad:\n    def __del__(self): 1 / 0\n\
+                       def test_thread():\n    thread = threading.Thread(target=lambda: 1 / 0)\n    thread.start()\n    thread.join()\n\
+                       def test_finalizer(): Bad()\n",
+        ),
+    ]);
+    test(folder.path(), &["test_a.py"])
+        .succeeded()
+        .stdout_has("2 passed, 2 warnings")
+        .stdout_has("UserWarning: at import");
+    test(folder.path(), &["test_b.py"]).succeeded().stdout_has("PytestUnhandledThreadExceptionWarning");
+    fs::remove_file(folder.path().join("status")).expect("it was written");
+    fs::write(folder.path().join("test_c.py"), "def test_it(): pass\n").expect("a file");
+    let args = ["test_b.py", "test_c.py", "--", "-W", "error"];
+    test(folder.path(), &args).failed_with(1).stdout_has("2 failed, 1 passed");
+    // Of the two files, and of the run.
+    assert_eq!(fs::read_to_string(folder.path().join("status")).expect("it was written"), "101");
+    let listed = test(folder.path(), &["--isolate", "test", "--co", "-q"]).succeeded();
+    assert_eq!(listed.stdout.matches("test_a.py::test_plugin").count(), 1, "{}", listed.stdout);
 }
 
 #[test]
