@@ -485,7 +485,12 @@ class Runner:
         """Ends the spaces of the last files, all at a time."""
         group, self.group, self.waiting = self.group, None, 0
         if group is not None:
-            report = group.discard(force=True, recursive=True, timeout=0.1)
+            # What cannot be ended is no failure of a test: it is printed, and not given to pytest.
+            hook, sys.unraisablehook = sys.unraisablehook, sys.__unraisablehook__
+            try:
+                report = group.discard(force=True, recursive=True, timeout=0.1)
+            finally:
+                sys.unraisablehook = hook
             if self.options["leaks"] and not report.clean:
                 self.leaks.append(str(report))
 
