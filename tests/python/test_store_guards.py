@@ -6,7 +6,7 @@ import warnings
 import weakref
 
 import modspace
-from test_store import Stored
+from storing import Stored
 
 
 class Guards(Stored):

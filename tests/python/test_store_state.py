@@ -5,7 +5,7 @@ import unittest
 import warnings
 
 import modspace
-from test_store import Stored
+from storing import Stored
 
 KEPT = {"persistent_state": "dict"}
 
