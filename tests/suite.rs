@@ -14,5 +14,8 @@ mod suite {
     mod soak;
     mod store;
     mod testing;
+    mod testing_unittest;
+    mod testing_watch;
+    mod testing_workers;
     mod upstream;
 }

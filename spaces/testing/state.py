@@ -2,6 +2,7 @@
 
 import _abc
 import abc
+import contextlib
 import copyreg
 import functools
 import gc
@@ -18,6 +19,8 @@ import warnings
 import _csv
 import _socket
 import decimal
+
+import modspace
 
 
 def copied(value):
@@ -221,15 +224,17 @@ class AbstractClasses:
     def look(cls):
         return [registered for reference in _abc._get_dump(cls)[0] if (registered := reference()) is not None]
 
-    def restore(self):
-        """Yields what was registered since the last time."""
+    def restore(self, space):
+        """Yields what was registered since the last time, by tests of a space."""
         if abc.get_cache_token() == self.token:
             return
         for key, cls in self.classes.items():
             before, now = self.registered[key], self.look(cls)
             new = [registered for registered in now if not any(registered is one for one in before)]
-            if new:
-                for registered in new:
+            own = [registered for registered in new if is_by_tests(space, registered)]
+            before.extend(registered for registered in new if not any(registered is one for one in own))
+            if own:
+                for registered in own:
                     yield f"{cls.__module__}.{cls.__qualname__}", f"{registered.__qualname__} was registered with it"
                 _abc._reset_registry(cls)
                 for registered in before:
@@ -237,6 +242,49 @@ class AbstractClasses:
         for cls in self.classes.values():
             _abc._reset_caches(cls)
         self.token = abc.get_cache_token()
+
+
+class Shared:
+    """All that files have together and could change."""
+
+    def __init__(self, restore_classes):
+        loaded = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
+        handed_out = "logging", "unittest", "warnings"
+        self.attributes = Attributes([module for module in loaded if module.__name__.partition(".")[0] in handed_out])
+        self.classes = AbstractClasses(loaded)
+        self.restore_classes = restore_classes
+
+    def begin(self):
+        """Notes how the process is before a file."""
+        self.process = Process()
+
+    def restore(self, space):
+        """Puts all back that was changed in a space, and returns what that was, and how it was changed."""
+        changes = [*self.process.restore(space), *self.attributes.restore(), *self.classes.restore(space)]
+        for cls, name, was_there in self.restore_classes(lambda value: is_of(space, value)):
+            changes.append((f"{cls.__module__}.{cls.__qualname__}.{name}", "was changed" if was_there else "was added"))
+        return changes
+
+
+def is_by_tests(space, cls):
+    """Whether it is the tests of a space that have a class registered, and not a module of the standard library that was
+    loaded meanwhile, which registers its own classes, once."""
+    return cls.__module__ in sys.modules or is_of(space, cls)
+
+
+def is_of(space, value):
+    """Whether a value, or its class, was made in a space."""
+    cls = value if isinstance(value, type) else type(value)
+    looks = [lambda: value, lambda: cls]
+    if cls.__module__ not in sys.modules:
+        # It may stand in no module, but in a function of one.
+        looks.append(lambda: space.sys.modules[cls.__module__])
+    for look in looks:
+        # An object may have its own idea of attributes.
+        with contextlib.suppress(Exception):
+            if modspace.space_of(look()) is space:
+                return True
+    return False
 
 
 class Process:
@@ -267,6 +315,7 @@ class Process:
         decimal.setcontext(decimal.getcontext().copy())
         self.decimal = decimal.getcontext().copy()
         self.threads = set(threading.enumerate())
+        self.start_thread = self.note_starts()
         self.logging = Logging()
 
     @staticmethod
@@ -274,8 +323,8 @@ class Process:
     def numbers():
         return tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
-    def restore(self):
-        """Yields what was changed, and how."""
+    def restore(self, space):
+        """Yields what was changed in a space, and how."""
         for name in sorted({*self.environ, *os.environ}):
             before, now = self.environ.get(name), os.environ.get(name)
             if before != now and name != "PYTEST_CURRENT_TEST":
@@ -319,7 +368,10 @@ class Process:
             _csv.unregister_dialect(dialect)
         if copyreg.dispatch_table != self.reducers:
             for cls in {*self.reducers, *copyreg.dispatch_table}:
-                if self.reducers.get(cls) is not copyreg.dispatch_table.get(cls):
+                new = copyreg.dispatch_table.get(cls)
+                if cls not in self.reducers and not is_by_tests(space, cls) and not is_of(space, new):
+                    self.reducers[cls] = new
+                elif self.reducers.get(cls) is not new:
                     yield "copyreg", f"how {cls.__qualname__} is pickled was changed"
             put_back(copyreg.dispatch_table, self.reducers)
         now = decimal.getcontext()
@@ -328,17 +380,32 @@ class Process:
         decimal.setcontext(self.decimal)
         yield from self.logging.changes()
         self.logging.restore()
+        threading.Thread.start = self.start_thread
         for thread in threading.enumerate():
             if thread not in self.threads:
-                yield f"thread {thread.name!r}", f"runs on{self.place(thread)}"
+                started = vars(thread).get("_modspace_started")
+                where = [f"in {place(sys._current_frames().get(thread.ident))}", f"started in {started}"]
+                yield f"thread {thread.name!r}", ", ".join(["runs on", *[text for text in where if not text.endswith("None")]])
 
     @staticmethod
-    def place(thread):
-        """Where a thread is in code that is not of the standard library, the innermost such place."""
-        frame = sys._current_frames().get(thread.ident)
-        while frame is not None and is_of_library(frame.f_code.co_filename):
-            frame = frame.f_back
-        return f" in {frame.f_code.co_name}, {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+    def note_starts():
+        """Has each thread know where it was started. Returns what does not."""
+        plain = threading.Thread.start
+
+        @functools.wraps(plain)
+        def start(thread):
+            thread._modspace_started = place(sys._getframe(1))
+            return plain(thread)
+
+        threading.Thread.start = start
+        return plain
+
+
+def place(frame):
+    """Where a frame is in code that is not of the standard library, or the innermost such caller is."""
+    while frame is not None and is_of_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return f"{frame.f_code.co_name}, {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else None
 
 
 def is_of_library(file):

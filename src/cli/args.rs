@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{store::StoreOptions, test::TestOptions};
-use crate::Delegation;
+use crate::{Delegation, testing::WORKER};
 
 /// Module spaces for Python: several module systems in one process.
 #[derive(Debug, Parser)]
@@ -24,7 +24,10 @@ pub(super) enum Command {
     /// Look at a store of persistent modules, and work with its modules as files
     Store(StoreOptions),
     /// Run a test suite with pytest, each test file in a space of its own
-    Test(TestOptions),
+    Test(Box<TestOptions>),
+    /// Run test files for a `modspace test`, which starts it
+    #[command(name = WORKER, hide = true)]
+    TestWorker,
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -34,6 +34,7 @@ pub fn main() -> u8 {
         Command::Tree(options) => report::tree(&options),
         Command::Store(options) => store::store(&options),
         Command::Test(options) => test::test(&options),
+        Command::TestWorker => test::worker(),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut text);

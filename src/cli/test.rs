@@ -1,13 +1,16 @@
 //! `modspace test`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
 use super::run::{complain, interpreter};
 use crate::{
     Error, lifecycle,
-    testing::{self, Isolation, TestRun},
+    testing::{self, Isolation, Link, TestRun, Unittest},
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -53,6 +56,16 @@ pub(super) struct TestOptions {
     #[arg(long, value_name = "DIR", env = "VIRTUAL_ENV", conflicts_with = "python_path")]
     venv: Option<PathBuf>,
 
+    /// Run the tests of PATHS (files, directories, dotted names) with unittest's runner, without pytest
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "markers", "last_failed", "failed_first", "collect_only", "no_capture", "watch", "changed", "find_pollution", "maxfail",
+            "report", "tb", "durations", "plugin", "warnings", "pytest",
+        ]
+    )]
+    unittest: bool,
+
     /// What has its own modules
     #[arg(long, value_enum, default_value = "file")]
     isolate: IsolationArg,
@@ -64,6 +77,38 @@ pub(super) struct TestOptions {
     /// Load modules that match PATTERN once, for all files (may be repeated)
     #[arg(long, value_name = "PATTERN")]
     share: Vec<String>,
+
+    /// How many processes run files; 1 is this one [default: one for each core]
+    #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = count)]
+    jobs: Option<usize>,
+
+    /// End a file that takes longer, in seconds, and report the test that was running
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+
+    /// Only the K-th of N parts of the files: 1/3, 2/3 and 3/3 are all files, each once
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+
+    /// Run all files, and then those again that import what changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["find_pollution", "collect_only", "json", "junit"])]
+    watch: bool,
+
+    /// Only files that have imported what is not as in REV, of git, and those of which nobody knows what they import
+    #[arg(long, value_name = "REV")]
+    changed: Option<String>,
+
+    /// Instead of testing, find out which tests depend on what other files leave, and what that is
+    #[arg(long)]
+    find_pollution: bool,
+
+    /// Write the results to FILE in the format of JUnit
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    /// Write the results to FILE in JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 
     /// At the end, say what is left of files whose spaces were discarded, and why
     #[arg(long)]
@@ -88,6 +133,30 @@ pub(super) struct TestOptions {
     /// Tests that failed the last time first
     #[arg(long = "ff")]
     failed_first: bool,
+
+    /// Stop after so many failures
+    #[arg(long, value_name = "N")]
+    maxfail: Option<String>,
+
+    /// Which outcomes the short summary lists, as pytest's -r
+    #[arg(short = 'r', value_name = "CHARS")]
+    report: Option<String>,
+
+    /// How failures are shown, as pytest's --tb
+    #[arg(long, value_name = "STYLE")]
+    tb: Option<String>,
+
+    /// Show the N slowest tests and fixtures
+    #[arg(long, value_name = "N")]
+    durations: Option<String>,
+
+    /// Load a plugin, or leave it out with no:NAME (may be repeated)
+    #[arg(short = 'p', value_name = "NAME")]
+    plugin: Vec<String>,
+
+    /// Add a warning filter, as `python -W` (may be repeated)
+    #[arg(short = 'W', value_name = "FILTER")]
+    warnings: Vec<String>,
 
     /// Only show which tests there are
     #[arg(long = "co")]
@@ -127,6 +196,15 @@ impl TestOptions {
         for (option, value) in [("-k", &self.keywords), ("-m", &self.markers)] {
             arguments.extend(value.iter().flat_map(|value| [option.to_owned(), value.clone()]));
         }
+        for (option, value) in
+            [("--maxfail", &self.maxfail), ("-r", &self.report), ("--tb", &self.tb), ("--durations", &self.durations)]
+        {
+            let join = if option == "-r" { "" } else { "=" };
+            arguments.extend(value.iter().map(|value| format!("{option}{join}{value}")));
+        }
+        for (option, values) in [("-p", &self.plugin), ("-W", &self.warnings)] {
+            arguments.extend(values.iter().flat_map(|value| [option.to_owned(), value.clone()]));
+        }
         arguments.extend(self.pytest.iter().cloned());
         arguments.extend(self.paths.iter().cloned());
         arguments
@@ -146,10 +224,37 @@ impl TestOptions {
     }
 }
 
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count >= 1).ok_or_else(|| "a number from 1 on is expected".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "a number of seconds, more than 0, is expected".to_owned())
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(one, of)| Some((one.parse().ok()?, of.parse().ok()?)));
+    parts
+        .filter(|(one, of)| (1..=*of).contains(one))
+        .ok_or_else(|| "K/N is expected, with a K from 1 to N: 1/3, say".to_owned())
+}
+
 fn existing(given: &Path, option: &str) -> Result<PathBuf, Error> {
     let wrong = |message: String| Error::Manifest { path: format!("{option} {}", given.display()), message };
     let path = std::path::absolute(given).map_err(|error| wrong(error.to_string()))?;
     if path.is_dir() { Ok(path) } else { Err(wrong("there is no such directory".to_owned())) }
+}
+
+/// A path for a file, which must be possible: it would be known after all tests only.
+fn writable(given: &Path, option: &str) -> Result<PathBuf, Error> {
+    let wrong = |message: String| Error::Manifest { path: format!("{option} {}", given.display()), message };
+    let path = std::path::absolute(given).map_err(|error| wrong(error.to_string()))?;
+    match path.parent() {
+        _ if path.is_dir() => Err(wrong("is a directory".to_owned())),
+        Some(parent) if !parent.is_dir() => Err(wrong("is in no directory that exists".to_owned())),
+        _ => Ok(path),
+    }
 }
 
 fn site_packages(venv: &Path) -> Option<PathBuf> {
@@ -174,26 +279,77 @@ pub(super) fn test(options: &TestOptions) -> u8 {
 }
 
 fn start(options: &TestOptions) -> Result<u8, Error> {
-    let site = options.site()?;
+    let by_files = [
+        ("-j", options.jobs.is_some_and(|jobs| jobs > 1)),
+        ("--timeout", options.timeout.is_some()),
+        ("--shard", options.shard.is_some()),
+        ("--changed", options.changed.is_some()),
+        ("--watch", options.watch),
+        ("--find-pollution", options.find_pollution),
+        ("--leaks", options.leaks),
+    ];
+    let given = by_files.iter().find(|(_, is_given)| *is_given);
+    if let (IsolationArg::None, Some((option, _))) = (options.isolate, given) {
+        return Err(Error::Manifest {
+            path: "--isolate none".to_owned(),
+            message: format!("is plain pytest in one process and knows no files: leave out {option}"),
+        });
+    }
     let path = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let path = std::env::split_paths(&path).filter(|entry| !entry.as_os_str().is_empty());
-    let path = path.filter_map(|entry| std::path::absolute(entry).ok()).collect();
-    // What is tested is on no `sys.path` but that of the files' own spaces.
-    let runtime = interpreter().build()?;
-    let entries: Vec<String> = site.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    let space = runtime.root().child().name("pytest").create()?;
-    space.prepend_path(entries)?;
+    let by_workers = by_files[..2].iter().find(|(_, is_given)| *is_given);
+    if let (true, Some((option, _))) = (options.find_pollution, by_workers) {
+        return Err(Error::Manifest {
+            path: "--find-pollution".to_owned(),
+            message: format!("runs files in one process: leave out {option}"),
+        });
+    }
     let run = TestRun {
         isolation: options.isolate.into(),
         share: options.share.clone(),
         fresh: options.fresh.clone(),
+        watch: options.watch,
+        changed: options.changed.clone(),
         leaks: options.leaks,
-        site,
-        path,
-        arguments: options.arguments(),
+        find_pollution: options.find_pollution,
+        site: options.site()?,
+        path: path.filter_map(|entry| std::path::absolute(entry).ok()).collect(),
+        arguments: if options.unittest { options.paths.clone() } else { options.arguments() },
+        unittest: options.unittest.then(|| Unittest {
+            verbosity: (1 + options.verbose.min(1)).saturating_sub(options.quiet),
+            failfast: options.exitfirst,
+            keywords: options.keywords.clone(),
+        }),
+        workers: options.jobs,
+        timeout: options.timeout,
+        shard: options.shard,
+        junit: options.junit.as_deref().map(|path| writable(path, "--junit")).transpose()?,
+        json: options.json.as_deref().map(|path| writable(path, "--json")).transpose()?,
+        worker: None,
     };
+    run_in_runtime(run, None)
+}
+
+/// Runs test files for another process, with which it talks by standard input.
+pub(super) fn worker() -> u8 {
+    let connected = testing::connect().map_err(|error| Error::Manifest {
+        path: testing::WORKER.to_owned(),
+        message: format!("there is no run of tests at the other end of standard input: {error}"),
+    });
+    connected.and_then(|(run, link)| run_in_runtime(run, Some(link))).unwrap_or_else(|error| {
+        complain(&error);
+        USAGE
+    })
+}
+
+fn run_in_runtime(run: TestRun, link: Option<Link>) -> Result<u8, Error> {
+    // What is tested is on no `sys.path` but that of the files' own spaces.
+    let runtime = interpreter().build()?;
+    let entries: Vec<String> = run.site.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let space = runtime.root().child().name("pytest").create()?;
+    space.prepend_path(entries)?;
     let status = lifecycle::run_program(&space, |generation, vm| {
-        let code = testing::run(generation, &run, vm)?;
+        let code = testing::run(generation, run, link, vm)?;
         Err(vm.new_exception(vm.ctx.exceptions.system_exit.to_owned(), vec![code]))
     })?;
     Ok(lifecycle::shut_down(&runtime, status))

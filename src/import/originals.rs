@@ -35,6 +35,8 @@ pub(crate) struct Changed {
     pub(crate) name: PyObjectRef,
     /// What it had; `None` where there was no such attribute.
     pub(crate) original: Option<PyObjectRef>,
+    /// What it has now, if anything.
+    pub(crate) value: Option<PyObjectRef>,
 }
 
 impl Originals {
@@ -68,7 +70,7 @@ impl Originals {
         attributes.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
     }
 
-    /// What differs, but for names with an underscore that were not there: classes keep what they compute there.
+    /// What differs.
     pub(crate) fn changed(&self) -> Vec<Changed> {
         let known = self.0.lock();
         let mut all = Vec::new();
@@ -84,14 +86,16 @@ impl Originals {
                 all.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
             };
             for (name, before) in attributes {
-                if value_in(&now, name).is_none_or(|value| !value.is(before)) {
-                    all.push(Changed { class: class.clone(), name: name.clone(), original: Some(before.clone()) });
+                let value = value_in(&now, name);
+                if value.as_ref().is_none_or(|value| !value.is(before)) {
+                    let original = Some(before.clone());
+                    all.push(Changed { class: class.clone(), name: name.clone(), original, value });
                 }
             }
-            for (name, _) in &now {
-                let is_computed = name.downcast_ref::<PyStr>().is_none_or(|name| name.as_bytes().starts_with(b"_"));
-                if !is_computed && value_in(attributes, name).is_none() {
-                    all.push(Changed { class: class.clone(), name: name.clone(), original: None });
+            for (name, value) in &now {
+                if value_in(attributes, name).is_none() {
+                    let value = Some(value.clone());
+                    all.push(Changed { class: class.clone(), name: name.clone(), original: None, value });
                 }
             }
         }

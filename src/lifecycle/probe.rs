@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use rustpython_vm::{
     AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyDictRef, PyFunction, PyModule, PyProperty, PyStr, PyType},
@@ -177,9 +178,12 @@ fn new_context(_probe: PyRef<Probe>, vm: &VirtualMachine) -> bool {
 /// before, in a tuple.
 fn patched_classes(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let mut classes = Vec::new();
+    // Several modules may have a class.
+    let mut seen = FxHashSet::default();
     for (_, module) in hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten() {
         if let Some(module) = module.downcast_ref::<PyModule>() {
-            classes.extend(module.dict().into_iter().filter_map(|(_, value)| value.downcast::<PyType>().ok()));
+            let all = module.dict().into_iter().filter_map(|(_, value)| value.downcast::<PyType>().ok());
+            classes.extend(all.filter(|class| seen.insert(class.get_id())));
         }
     }
     let world = Stopped::new(vm);

@@ -145,8 +145,10 @@ fn bury_generation(
 fn bury_class(class: &Py<PyType>, space: &str, vm: &VirtualMachine) -> PyResult<()> {
     let Some(body) = class.attributes.as_dict() else { return Ok(()) };
     let raise = vm.ctx.types.staticmethod_type.as_object().call((key::closed_function(space, vm),), vm)?;
-    // As `type.__setattr__` does it: a metaclass's own may be the space's.
-    let set = vm.ctx.types.type_type.as_object().get_attr("__setattr__", vm)?;
+    // As a native metaclass does it, which wants to do it itself: one that is written in Python may be the space's.
+    let metaclass = class.class().mro_collect().into_iter().find(|class| class.heaptype_ext.is_none());
+    let metaclass = metaclass.unwrap_or_else(|| vm.ctx.types.type_type.to_owned());
+    let set = metaclass.as_object().get_attr("__setattr__", vm)?;
     for (key, value) in body {
         let is_descriptor = value.class().heaptype_ext.is_none() && value.class().slots.descr_get.load().is_some();
         let stays = is_descriptor || key.str(vm)?.as_bytes().starts_with(b"__");

@@ -1,12 +1,24 @@
 //! Running test files in spaces of their own; see `spaces/testing/`.
 
-use std::{path::PathBuf, sync::Arc};
+mod pool;
+mod protocol;
+mod report;
+mod watch;
+mod worker;
+mod workers;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
     builtins::{PyDictRef, PyModule, PyStr},
     function::PyMethodDef,
 };
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use pool::WORKER;
+pub(crate) use worker::{Link, connect};
 
 use crate::{
     import::{
@@ -17,9 +29,11 @@ use crate::{
     },
     vm::native::{bind, def, module_over},
 };
+use report::ReportFiles;
+use workers::Start;
 
 /// What a test file has of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) enum Isolation {
     /// All modules, beside those of the test framework.
     File,
@@ -27,7 +41,7 @@ pub(crate) enum Isolation {
     Class,
     /// As [`Self::File`], for each test.
     Test,
-    /// Nothing: what plain pytest does.
+    /// Nothing: what plain pytest does, in one process.
     None,
 }
 
@@ -43,13 +57,19 @@ impl Isolation {
 }
 
 /// How tests are to be run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct TestRun {
     pub(crate) isolation: Isolation,
     /// Patterns of modules that all files have together, beside pytest and what it hands to tests.
     pub(crate) share: Vec<String>,
     /// Patterns of modules that each file has for itself.
     pub(crate) fresh: Vec<String>,
+    /// Whether to find out which tests depend on what other files leave, instead of testing.
+    pub(crate) find_pollution: bool,
+    /// Whether to run files again when what they have imported changes.
+    pub(crate) watch: bool,
+    /// Only files that have imported what is not as in this revision of git.
+    pub(crate) changed: Option<String>,
     /// Whether to say what is left of files.
     pub(crate) leaks: bool,
     /// Where pytest and the libraries are.
@@ -58,21 +78,68 @@ pub(crate) struct TestRun {
     pub(crate) path: Vec<PathBuf>,
     /// pytest's arguments.
     pub(crate) arguments: Vec<String>,
+    /// How unittest's own runner runs them, instead of pytest.
+    pub(crate) unittest: Option<Unittest>,
+    /// How many processes run files: as many as there are cores, if it is not said. A single one is this process.
+    pub(crate) workers: Option<usize>,
+    /// How long a file may take.
+    pub(crate) timeout: Option<Duration>,
+    /// Only each N-th file, beginning with the K-th.
+    pub(crate) shard: Option<(usize, usize)>,
+    /// Where a report in the format of JUnit goes.
+    pub(crate) junit: Option<PathBuf>,
+    /// Where a report in JSON goes.
+    pub(crate) json: Option<PathBuf>,
+    /// What this process is, if another one runs the tests.
+    pub(crate) worker: Option<Worker>,
+}
+
+/// What unittest's runner is told.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Unittest {
+    /// 0 shows little, 1 dots, 2 a line for each test.
+    pub(crate) verbosity: u8,
+    pub(crate) failfast: bool,
+    /// Only tests whose names match.
+    pub(crate) keywords: Option<String>,
+}
+
+/// A process that runs files for another one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Worker {
+    /// From 0.
+    pub(crate) number: usize,
+    pub(crate) count: usize,
+    /// Where its temporary directories are.
+    pub(crate) temporary: String,
 }
 
 const PACKAGE: &str = "modspace.testing";
 
 /// In the order in which they use each other.
-const PARTS: [(&str, &str); 2] = [
+const PARTS: [(&str, &str); 15] = [
     ("state", include_str!("../../spaces/testing/state.py")),
+    ("modules", include_str!("../../spaces/testing/modules.py")),
+    ("search", include_str!("../../spaces/testing/search.py")),
+    ("files", include_str!("../../spaces/testing/files.py")),
+    ("display", include_str!("../../spaces/testing/display.py")),
+    ("workers", include_str!("../../spaces/testing/workers.py")),
+    ("results", include_str!("../../spaces/testing/results.py")),
+    ("unittest_files", include_str!("../../spaces/testing/unittest_files.py")),
+    ("unittests", include_str!("../../spaces/testing/unittests.py")),
+    ("changes", include_str!("../../spaces/testing/changes.py")),
     ("runner", include_str!("../../spaces/testing/runner.py")),
+    ("watch", include_str!("../../spaces/testing/watch.py")),
+    ("leftovers", include_str!("../../spaces/testing/leftovers.py")),
+    ("pollution", include_str!("../../spaces/testing/pollution.py")),
+    ("start", include_str!("../../spaces/testing/start.py")),
 ];
 
 /// Runs the tests in children of the generation, in which pytest is loaded. Returns pytest's exit code.
 ///
 /// # Errors
 /// What pytest raised: `KeyboardInterrupt` and `SystemExit` from outside of the tests.
-pub(crate) fn run(generation: &Arc<Generation>, run: &TestRun, vm: &VirtualMachine) -> PyResult {
+pub(crate) fn run(generation: &Arc<Generation>, run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult {
     // Code that looks for modules, `inspect` for one, expects a `__main__`.
     generation.main(vm)?;
     // Nobody has an own `sys.modules` yet, and the parts find each other there.
@@ -86,8 +153,8 @@ pub(crate) fn run(generation: &Arc<Generation>, run: &TestRun, vm: &VirtualMachi
         let dict = part(generation, &format!("{PACKAGE}.{name}"), source, vm)?;
         package.set_item(name, dict.into(), vm)?;
     }
-    let runner = package.get_item("runner", vm)?;
-    runner.get_attr("run", vm)?.call((options(run, vm)?,), vm)
+    let start = package.get_item("start", vm)?;
+    start.get_attr("run", vm)?.call((options(run, link, vm)?,), vm)
 }
 
 fn part(generation: &Generation, name: &str, source: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
@@ -104,12 +171,19 @@ static RESTORE_CLASSES: PyMethodDef = def("restore_classes", restore_classes);
 
 /// Gives the classes of platform modules back what they had. Returns what had another value: a class, a name, and whether
 /// there was such an attribute.
-fn restore_classes(_none: PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+///
+/// Under new names with an underscore, classes keep what they compute; these go only if `is_of_tests` says so of the value.
+fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let Some(shared) = Shared::of(vm) else { return Ok(Vec::new()) };
     let mut restored = Vec::new();
-    for Changed { class, name, original } in shared.originals.changed() {
-        let is_known = vm.ctx.new_bool(original.is_some()).into();
+    for Changed { class, name, original, value } in shared.originals.changed() {
         let name = name.downcast::<PyStr>().map_err(|_| vm.new_type_error("an attribute's name is a string"))?;
+        if let (None, Some(value), true) = (&original, value, name.as_bytes().starts_with(b"_"))
+            && !is_of_tests.call((value,), vm)?.try_to_bool(vm)?
+        {
+            continue;
+        }
+        let is_known = vm.ctx.new_bool(original.is_some()).into();
         match original {
             Some(original) => class.as_object().set_attr(&name, original, vm)?,
             None => class.as_object().del_attr(&name, vm)?,
@@ -119,7 +193,7 @@ fn restore_classes(_none: PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<PyOb
     Ok(restored)
 }
 
-fn options(run: &TestRun, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
     let list =
         |texts: &mut dyn Iterator<Item = PyObjectRef>| -> PyObjectRef { vm.ctx.new_list(texts.collect()).into() };
     let texts = |texts: &[String]| list(&mut texts.iter().map(|text| vm.ctx.new_str(&**text).into()));
@@ -129,9 +203,49 @@ fn options(run: &TestRun, vm: &VirtualMachine) -> PyResult<PyDictRef> {
     options.set_item("share", texts(&run.share), vm)?;
     options.set_item("fresh", texts(&run.fresh), vm)?;
     options.set_item("leaks", vm.ctx.new_bool(run.leaks).into(), vm)?;
+    options.set_item(
+        "unittest",
+        run.unittest.as_ref().map_or_else(|| Ok(vm.ctx.none()), |given| unittest(given, vm))?,
+        vm,
+    )?;
+    options.set_item("find_pollution", vm.ctx.new_bool(run.find_pollution).into(), vm)?;
+    let watch = if run.watch { bind(&watch::WATCH, vm.ctx.none(), vm) } else { vm.ctx.none() };
+    options.set_item("watch", watch, vm)?;
+    let changed = run.changed.as_ref().map_or_else(|| vm.ctx.none(), |revision| vm.ctx.new_str(&**revision).into());
+    options.set_item("changed", changed, vm)?;
     options.set_item("site", paths(&run.site), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;
     options.set_item("restore_classes", bind(&RESTORE_CLASSES, vm.ctx.none(), vm), vm)?;
+    let number = |number: Option<usize>| number.map_or_else(|| vm.ctx.none(), |number| vm.ctx.new_int(number).into());
+    options.set_item("workers", number(run.workers), vm)?;
+    options.set_item(
+        "cores",
+        vm.ctx.new_int(std::thread::available_parallelism().map_or(1, usize::from)).into(),
+        vm,
+    )?;
+    options.set_item("has_timeout", vm.ctx.new_bool(run.timeout.is_some()).into(), vm)?;
+    let shard =
+        run.shard.map(|(one, of)| vm.ctx.new_tuple(vec![vm.ctx.new_int(one).into(), vm.ctx.new_int(of).into()]));
+    options.set_item("shard", shard.map_or_else(|| vm.ctx.none(), Into::into), vm)?;
+    if let Some(Worker { number, count, temporary }) = &run.worker {
+        options.set_item("worker", vm.ctx.new_int(*number).into(), vm)?;
+        options.set_item("worker_count", vm.ctx.new_int(*count).into(), vm)?;
+        options.set_item("temporary", vm.ctx.new_str(&**temporary).into(), vm)?;
+    }
+    options.set_item("link", link.map_or_else(|| vm.ctx.none(), |link| link.into_ref(&vm.ctx).into()), vm)?;
+    options.set_item("has_reports", vm.ctx.new_bool(run.junit.is_some() || run.json.is_some()).into(), vm)?;
+    let files = ReportFiles { junit: run.junit.clone(), json: run.json.clone() };
+    options.set_item("write_reports", bind(&report::WRITE, files.into_ref(&vm.ctx), vm), vm)?;
+    options.set_item("start_workers", Start(run).into_ref(&vm.ctx).into(), vm)?;
     Ok(options)
+}
+
+fn unittest(given: &Unittest, vm: &VirtualMachine) -> PyResult {
+    let options = vm.ctx.new_dict();
+    options.set_item("verbosity", vm.ctx.new_int(given.verbosity).into(), vm)?;
+    options.set_item("failfast", vm.ctx.new_bool(given.failfast).into(), vm)?;
+    let keywords = given.keywords.as_ref().map_or_else(|| vm.ctx.none(), |text| vm.ctx.new_str(&**text).into());
+    options.set_item("keywords", keywords, vm)?;
+    Ok(options.into())
 }

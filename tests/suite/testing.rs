@@ -1,11 +1,12 @@
 //! `modspace test`: real pytest, each test file in a space of its own.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Mutex, thread};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command, sync::Mutex, thread};
 
 use super::harness::{Run, modspace, packages, root};
 
-/// `modspace test` in a directory, with the pinned pytest. Nothing of the machine's temporary directories is in what it says.
-fn test(folder: &Path, args: &[&str]) -> Run {
+/// `modspace test` in a directory, with the pinned pytest, in one process unless the arguments say more. Nothing of earlier runs
+/// is in what it says.
+pub fn test(folder: &Path, args: &[&str]) -> Run {
     let mut args = args.to_vec();
     if !args.contains(&"--") {
         args.push("--");
@@ -15,17 +16,27 @@ fn test(folder: &Path, args: &[&str]) -> Run {
 }
 
 /// [`test`], with what the last run left in the directory.
-fn test_with_cache(folder: &Path, args: &[&str]) -> Run {
+pub fn test_with_cache(folder: &Path, args: &[&str]) -> Run {
     test_under("pytest", folder, args)
 }
 
 fn test_under(pytest: &str, folder: &Path, args: &[&str]) -> Run {
-    let mut command = modspace(["test", "--python-path"]);
-    command.arg(packages(pytest)).args(args).current_dir(folder).env_remove("VIRTUAL_ENV");
-    command.output().expect("modspace starts").into()
+    let mut args = args.to_vec();
+    if !args.contains(&"-j") {
+        args.splice(0..0, ["-j", "1"]);
+    }
+    command(pytest, folder, &args).output().expect("modspace starts").into()
 }
 
-fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+/// The program for it. Bytecode is kept: to compile pytest each time would take longer than most runs.
+pub fn command(pytest: &str, folder: &Path, args: &[&str]) -> Command {
+    let mut command = modspace(["test", "--python-path"]);
+    command.arg(packages(pytest)).args(args).current_dir(folder);
+    command.env_remove("VIRTUAL_ENV").env_remove("PYTHONDONTWRITEBYTECODE");
+    command
+}
+
+pub fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         let file = folder.path().join(name);
@@ -55,13 +66,14 @@ fn everything_is_as_in_plain_pytest_8() {
     is_as_in_plain("pytest8");
 }
 
+/// Whether isolated runs, in one process and in workers, have the outcomes that plain pytest has.
 #[track_caller]
 fn is_as_in_plain(pytest: &str) {
     let folder = root().join("tests/fixtures/test_features");
     let options =
         ["--", "-rA", "-p", "no:cacheprovider", "-p", "pytester", "--doctest-modules", "--doctest-glob=*.txt"];
-    let [plain, isolated] = ["none", "file"].map(|isolate| {
-        let mut args = vec!["--isolate", isolate];
+    let [plain, isolated, by_workers] = [["none", "1"], ["file", "1"], ["file", "2"]].map(|[isolate, jobs]| {
+        let mut args = vec!["--isolate", isolate, "-j", jobs];
         args.extend(options);
         test_under(pytest, &folder, &args)
             .failed_with(1)
@@ -76,8 +88,11 @@ fn is_as_in_plain(pytest: &str) {
         lines.collect::<Vec<_>>()
     };
     assert_eq!(but_that(&plain), but_that(&isolated));
+    assert_eq!(summary(&isolated), summary(&by_workers));
     assert!(isolated.stdout.contains("PASSED sub/test_b.py::test_nothing_of_the_other_file"), "{}", isolated.stdout);
-    for text in ["E       AssertionError: assert {'x': 1} == {'x': 2}", "what it printed", "[100%]"] {
+    for text in
+        ["E       AssertionError: assert {'x': 1} == {'x': 2}", "what it printed", "what it printed at last", "[100%]"]
+    {
         assert!(isolated.stdout.contains(text), "{}", isolated.stdout);
     }
 }
@@ -86,12 +101,12 @@ fn is_as_in_plain(pytest: &str) {
 fn selections_are_those_of_pytest() {
     let folder = root().join("tests/fixtures/test_features");
     for (args, status, last) in [
-        (&["-k", "parametrized"][..], 0, "3 passed, 27 deselected"),
-        (&["-m", "slow"], 0, "1 passed, 29 deselected"),
+        (&["-k", "parametrized"][..], 0, "3 passed, 32 deselected"),
+        (&["-m", "slow"], 0, "1 passed, 34 deselected"),
         (&["test_a.py::TestClass", "sub/test_b.py::test_fixtures_of_both"], 0, "3 passed"),
         (&["test_a.py::test_parametrized[2]"], 0, "1 passed"),
         (&["-x", "test_a.py", "pkg"], 1, "1 failed, "),
-        (&["-k", "nothing_has_this_name"], 5, "30 deselected"),
+        (&["-k", "nothing_has_this_name"], 5, "35 deselected"),
     ] {
         let mut args = args.to_vec();
         args.extend(["--", "-p", "pytester"]);
@@ -169,7 +184,7 @@ def cached(number): return number
 ";
 
 /// All kinds, and a folder with a test of each that leaves something, `test_KIND_1.py`, and one that looks, `test_KIND_2.py`.
-fn pollution() -> (Vec<String>, tempfile::TempDir) {
+pub fn pollution() -> (Vec<String>, tempfile::TempDir) {
     let text = fs::read_to_string(root().join("tests/fixtures/pollution.toml")).expect("it is readable");
     let kinds: BTreeMap<String, Pollution> = toml::from_str(&text).expect("it is well formed");
     let folder = project(&[("app.py", APP), ("pytest.ini", "[pytest]\npythonpath = .\n")]);
@@ -191,8 +206,8 @@ fn no_file_sees_what_another_left() {
     assert!(kinds.len() >= 30);
     let mut files: Vec<_> =
         kinds.iter().flat_map(|kind| [1, 2].map(|number| format!("test_{kind}_{number}.py"))).collect();
-    for _ in 0..2 {
-        let args: Vec<_> = files.iter().map(String::as_str).collect();
+    for jobs in ["1", "2", "3"] {
+        let args: Vec<_> = ["-j", jobs].into_iter().chain(files.iter().map(String::as_str)).collect();
         let passed = format!("{} passed", files.len());
         test(folder.path(), &args).succeeded().stdout_has(&passed);
         files.reverse();
@@ -202,15 +217,22 @@ fn no_file_sees_what_another_left() {
 #[test]
 fn the_same_files_disturb_each_other_in_plain_pytest() {
     let (kinds, folder) = pollution();
+    for_each(kinds, |kind| {
+        let files = [format!("test_{kind}_1.py"), format!("test_{kind}_2.py")];
+        let run = test(folder.path(), &["--isolate", "none", &files[0], &files[1]]);
+        run.failed_with(1).stdout_has("1 failed, 1 passed");
+    });
+}
+
+/// Does something for each kind, two at a time.
+pub fn for_each(kinds: Vec<String>, act: impl Fn(String) + Sync) {
     let waiting = Mutex::new(kinds);
     let next = || waiting.lock().expect("nobody panics with it").pop();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(kind) = next() {
-                    let files = [format!("test_{kind}_1.py"), format!("test_{kind}_2.py")];
-                    let run = test(folder.path(), &["--isolate", "none", &files[0], &files[1]]);
-                    run.failed_with(1).stdout_has("1 failed, 1 passed");
+                    act(kind);
                 }
             });
         }
@@ -281,11 +303,35 @@ fn what_stays_is_told() {
         ("test_b.py", "def test_it(): pass\n"),
     ]);
     let run = test(folder.path(), &["-v", "--leaks"]).succeeded();
-    for text in ["test_a.py: thread 'stayer' runs on in stay, ", "test_a.py:3", "thread \"stayer\" is still inside:"] {
+    for text in [
+        "test_a.py: thread 'stayer' runs on, in stay, ",
+        "test_a.py:3, started in test_it, ",
+        "test_a.py:5\n",
+        "thread \"stayer\" is still inside:",
+    ] {
         assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
     }
     assert_eq!(run.stderr, "");
     let run = test(folder.path(), &["--leaks", "test_b.py"]).succeeded().stdout_has("nothing is left of 1 files");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn what_tests_leave_dies_in_silence() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import io, pytest, weakref\nclass Closed(io.TextIOWrapper):\n    def close(self): pass\n\
+             kept = Closed(io.BytesIO())\nclass Mark: pass\n\
+             def test_it():\n    closed = Closed(io.BytesIO())\n    closed.me = closed\n    weakref.WeakSet.__mark__ = Mark()\n    assert 0\n",
+        ),
+        (
+            "test_b.py",
+            "import ctypes, pytest\nclass Odd(ctypes.BigEndianStructure): _fields_ = [('a', ctypes.c_int)]\n\
+             pytest.kept = Odd\ndef test_it(): pass\n",
+        ),
+    ]);
+    let run = test(folder.path(), &["--leaks", "-W", "error"]).failed_with(1).stdout_has("1 failed, 1 passed");
     assert_eq!(run.stderr, "");
 }
 
@@ -327,11 +373,22 @@ fn bad_input() {
     };
     without(&["test"])
         .failed_with(4)
-        .stderr_has("modspace test: there is no pytest in this environment; install it there, or name");
+        .stderr_has("modspace test: there is no pytest in this environment; install it there, name");
     without(&["test", "--venv", "none"])
         .failed_with(4)
         .stderr_has("--venv none")
         .stderr_has("is no virtual environment");
     without(&["test", "--python-path", "nowhere"]).failed_with(4).stderr_has("there is no such directory");
     without(&["test", "--isolate", "much"]).failed_with(4).stderr_has("[possible values: file, class, test, none]");
+}
+
+/// The suites of packages that nobody here wrote; those that take long are left to `tests/real/suites.py`.
+#[test]
+fn suites_of_packages_have_the_outcomes_of_plain_pytest() {
+    let suites = ["markupsafe", "itsdangerous", "iniconfig", "pluggy", "jinja2", "zope.interface"];
+    let mut command = Command::new("python3");
+    command.arg(root().join("tests/real/suites.py")).args(["--modspace", env!("CARGO_BIN_EXE_modspace")]);
+    let run: Run = command.args(suites).output().expect("python3 starts").into();
+    let run = run.succeeded();
+    assert_eq!(run.stdout.matches("; 0 differ, 0 of them for no known reason").count(), suites.len(), "{}", run.stdout);
 }

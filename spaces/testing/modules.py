@@ -1,0 +1,265 @@
+"""The module spaces of test files, and pytest over them.
+
+pytest is loaded once. What of it imports tests, or is about what tests have imported, is turned here to the space of the file
+that runs.
+"""
+
+import collections
+import fnmatch
+import importlib
+import os
+import pkgutil
+import sys
+import types
+from importlib import abc
+
+import modspace
+
+#: Tests and pytest have the very same modules of these, always: tests would else define fixtures of another pytest.
+NEEDED = "pytest", "_pytest"
+
+#: What pytest hands to tests, and what that needs: shared as well, unless it is to be fresh.
+HANDED_OUT = "pluggy", "iniconfig", "pygments", "logging", "unittest", "warnings"
+
+#: How many files' spaces are discarded at a time: each time, the whole heap is looked through.
+BATCH = 16
+
+
+class Space:
+    """The modules of a test file."""
+
+    def __init__(self, spaces, name, path, parent):
+        self.spaces = spaces
+        self.space = modspace.ModuleSpace(
+            parent, name=name, path=path, share=spaces.shared, fresh=spaces.fresh, argv=list(sys.argv)
+        )
+        self.sys = self.space.sys
+        own = "lambda *args: __import__({!r}).{}(*args)"
+        self.importlib = types.SimpleNamespace(import_module=self.space.eval(own.format("importlib", "import_module")))
+        self.pkgutil = types.SimpleNamespace(resolve_name=self.space.eval(own.format("pkgutil", "resolve_name")))
+        self.import_ = self.space.eval("__import__")
+        self.hook = self.import_path = None
+
+    def prepare(self, config):
+        """Lets test files be imported here, with their assertions rewritten."""
+        from _pytest import pathlib as imports
+        from _pytest.assertion import rewrite
+
+        self.import_path = self.copy(imports)["import_path"]
+        if config.getoption("assertmode") == "rewrite":
+            self.hook = self.copy(rewrite)["AssertionRewritingHook"](config)
+            self.hook._must_rewrite.update(self.spaces.marked)
+            self.sys.meta_path.insert(0, self.hook)
+
+    def copy(self, module):
+        """The names of a module of pytest whose functions work on the import system here: the same code over the space's own
+        `sys`, `importlib` and builtins. To load the module anew would take longer than most test files."""
+        importlib, machinery, builtins = self.space.eval(IMPORT_SYSTEM)
+        names = {**vars(module), "__builtins__": builtins, "sys": self.sys, "importlib": importlib}
+        for name, value in vars(module).items():
+            if isinstance(value, type) and hasattr(machinery, name):
+                names[name] = getattr(machinery, name)
+            elif isinstance(value, types.FunctionType) and value.__globals__ is vars(module):
+                names[name] = over(names, value)
+            elif isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, abc.Loader):
+                body = {key: over(names, item) for key, item in vars(value).items() if key not in ("__dict__", "__weakref__")}
+                body["_find_spec"] = machinery.PathFinder.find_spec
+                names[name] = type(value)(name, value.__bases__, body)
+        return names
+
+    def forget(self):
+        self.hook = self.import_path = self.import_ = self.importlib = self.pkgutil = None
+
+
+#: What a space imports with.
+IMPORT_SYSTEM = "[__import__(name, fromlist=['']) for name in ('importlib.util', 'importlib.machinery')] and " \
+    "(__import__('importlib'), __import__('importlib.machinery').machinery, __import__('builtins').__dict__)"
+
+
+def over(names, value):
+    """A function over other globals; anything else as it is."""
+    if not isinstance(value, types.FunctionType):
+        return value
+    function = types.FunctionType(value.__code__, names, value.__name__, value.__defaults__, value.__closure__)
+    function.__kwdefaults__ = value.__kwdefaults__
+    function.__qualname__ = value.__qualname__
+    function.__module__ = value.__module__
+    vars(function).update(vars(value))
+    return function
+
+
+class OfTests:
+    """A module for parts of pytest that work on the import system of tests: some of it is the running file's."""
+
+    NAMES = {
+        "sys": ("path", "modules", "meta_path", "path_hooks", "path_importer_cache"),
+        "importlib": ("import_module",),
+        "pkgutil": ("resolve_name",),
+    }
+
+    def __init__(self, spaces, module, **own):
+        vars(self).update(_spaces=spaces, _module=module, _names=self.NAMES[module.__name__], _own=own)
+
+    def _owner(self, name):
+        return getattr(self._spaces.current, self._module.__name__) if name in self._names else self._module
+
+    def __getattr__(self, name):
+        return self._own[name]() if name in self._own else getattr(self._owner(name), name)
+
+    def __setattr__(self, name, value):
+        setattr(self._owner(name), name, value)
+
+    def __dir__(self):
+        return dir(self._module)
+
+
+class StreamsOfTests(OfTests):
+    """`sys` for pytest's capture, whose files are the streams of the space that runs tests, too, once one of these was set
+    there. That is so after each `contextlib.redirect_stdout`, which sets what there was before."""
+
+    NAMES = {"sys": ("stdin", "stdout", "stderr")}
+
+    def __setattr__(self, name, value):
+        setattr(self._module, name, value)
+        own = vars(self._spaces.current.sys)
+        if name in own:
+            own[name] = value
+
+
+def without_closed(hook):
+    """A `sys.unraisablehook` that is silent about finalizers of what is left of a file: their space has gone."""
+    def call(unraisable):
+        if unraisable.exc_type is None or not issubclass(unraisable.exc_type, modspace.SpaceClosedError):
+            hook(unraisable)
+
+    return call
+
+
+class Spaces:
+    """The spaces of a run: that in which files are looked for, "the test run", which has the `conftest.py` files that pytest
+    loads when it starts, and that of the file that runs."""
+
+    config = None
+    #: The paths of the files that are collected.
+    targets = ()
+
+    def __init__(self, options):
+        self.here = modspace.current()
+        self.fresh = options["fresh"]
+        others = [name for name in HANDED_OUT if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.fresh)]
+        self.shared = [*NEEDED, *others, *options["share"]]
+        self.marked = []
+        self.site = tuple(os.path.join(directory, "") for directory in options["site"])
+        self.group = None
+        self.waiting = 0
+        self.leaks = []
+        path = [*options["path"], *sys.path]
+        if options["share"]:
+            # What is shared may lie there.
+            sys.path.extend(options["path"])
+        self.main = Space(self, "the test run", path, self.here)
+        self.current = self.main
+
+    def open(self, paths, search):
+        """Makes a space for files the current one. `search` is its `sys.path`."""
+        if self.group is None:
+            self.group = modspace.ModuleSpace(self.here, name="test files", path=[], share=["*"])
+        name = os.path.relpath(paths[0], self.config.rootpath)
+        self.current = Space(self, name, search, self.group)
+        self.targets = paths
+        return name
+
+    def sources(self):
+        """Yields the sources of what the current space has imported, but for libraries of the environment."""
+        for module in list(self.current.sys.modules.values()):
+            source = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
+            if type(source) is str and os.path.isabs(source) and not source.startswith(self.site):
+                yield source
+
+    def close(self):
+        """Leaves the space of files."""
+        self.targets = ()
+        self.current.forget()
+        self.current = self.main
+        self.waiting += 1
+
+    def discard(self, at_least=1):
+        """Ends the spaces of the last files, all at a time."""
+        if self.waiting < at_least:
+            return
+        group, self.group, self.waiting = self.group, None, 0
+        # What cannot be ended is no failure of a test: it is printed, and not given to pytest.
+        hook, sys.unraisablehook = sys.unraisablehook, without_closed(sys.__unraisablehook__)
+        try:
+            report = group.discard(force=True, recursive=True, timeout=0.1)
+        finally:
+            sys.unraisablehook = hook
+        if not report.clean:
+            self.leaks.append(str(report))
+
+    def patch(self):
+        import unittest.mock
+
+        import _pytest.assertion
+        import _pytest.capture
+        import _pytest.config
+        import _pytest.doctest
+        import _pytest.main
+        import _pytest.monkeypatch
+        import _pytest.outcomes
+        import _pytest.pathlib
+        import _pytest.pytester
+        import _pytest.python
+
+        for module in (_pytest.monkeypatch, _pytest.outcomes, _pytest.pytester):
+            module.sys = OfTests(self, sys)
+        _pytest.capture.sys = StreamsOfTests(self, sys)
+        # Plugins are of the environment, or of the tests.
+        _pytest.config.sys = OfTests(
+            self, sys, modules=lambda: collections.ChainMap(self.current.sys.modules, sys.modules)
+        )
+        # Names in strings, of what is to be patched, are names of the tests. Standard modules are in all spaces.
+        for module in (_pytest.monkeypatch, _pytest.outcomes):
+            module.__import__ = lambda *args, **kwargs: self.current.import_(*args, **kwargs)
+            module.importlib = OfTests(self, importlib)
+        unittest.mock.pkgutil = OfTests(self, pkgutil)
+        for module in (_pytest.config, _pytest.doctest, _pytest.python):
+            if hasattr(module, "import_path"):
+                module.import_path = self.import_path
+        scandir = _pytest.pathlib.scandir
+        for module in (_pytest.main, _pytest.python):
+            if hasattr(module, "scandir"):
+                module.scandir = lambda path, *args: self.on_the_way(os.fspath(path), scandir(path, *args))
+        install = _pytest.assertion.install_importhook
+
+        def install_importhook(config):
+            hook = install(config)
+            mark = hook.mark_rewrite
+
+            def mark_rewrite(*names):
+                self.marked.extend(names)
+                mark(*names)
+                if self.current.hook is not None:
+                    self.current.hook.mark_rewrite(*names)
+
+            hook.mark_rewrite = mark_rewrite
+            return hook
+
+        _pytest.assertion.install_importhook = install_importhook
+
+    def import_path(self, path, **options):
+        __tracebackhide__ = True
+        if self.current.import_path is None:
+            self.current.prepare(self.config)
+        return self.current.import_path(path, **options)
+
+    def on_the_way(self, directory, entries):
+        """Of the entries of a directory above the files that are collected, those that lead to them."""
+        inside = directory.rstrip(os.sep) + os.sep
+        if not any(target.startswith(inside) for target in self.targets):
+            return entries
+        return [
+            entry
+            for entry in entries
+            if any(target == entry.path or target.startswith(entry.path + os.sep) for target in self.targets)
+        ]

@@ -1,0 +1,47 @@
+"""Runs test files under the user's pytest, each in a module space of its own."""
+
+import sys
+
+from modspace.testing import unittests
+from modspace.testing.modules import Spaces, without_closed
+from modspace.testing.pollution import Hunt
+from modspace.testing.results import Results
+from modspace.testing.runner import Runner
+from modspace.testing.watch import Watch
+from modspace.testing.workers import Worker
+
+
+def run(options):
+    """Runs pytest, or unittest, with `options["args"]`, and returns its exit code."""
+    if options["unittest"] is not None:
+        return unittests.run({**options, **options["unittest"]})
+    try:
+        import pytest
+    except ModuleNotFoundError as error:
+        if error.name != "pytest":
+            raise
+        print(f"modspace test: there is no pytest in {', '.join(options['site']) or 'this environment'}; install it there, "
+              "name another place with --python-path DIR or --venv DIR, or run "
+              "unittest suites with --unittest", file=sys.stderr)
+        return 4
+    sys.argv[:] = ["pytest", *options["args"]]
+    plugins = [Results(options["write_reports"])] if options["has_reports"] else []
+    if options["isolate"] == "none":
+        sys.path[:0] = options["path"]
+        return int(pytest.main(options["args"], plugins=plugins))
+    # What pytest puts its own before.
+    sys.unraisablehook = without_closed(sys.unraisablehook)
+    while True:
+        spaces = Spaces(options)
+        spaces.patch()
+        if options["link"] is not None:
+            runner = Worker(spaces, options)
+        else:
+            kind = Hunt if options["find_pollution"] else Runner if options["watch"] is None else Watch
+            runner = kind(spaces, options)
+            for results in plugins:
+                results.files = runner.told
+        with spaces.main.space:
+            status = int(pytest.main(options["args"], plugins=[*plugins, runner]))
+        if not runner.is_to_restart:
+            return status

@@ -1,0 +1,398 @@
+"""Running test files in other processes: what these tell the run, and what the run makes of it.
+
+A worker runs files with a pytest of its own, whose reports, warnings and so on go to the run, which tells its pytest of them
+as if the tests had run there, file by file.
+"""
+
+import builtins
+import marshal
+import os
+import sys
+import time
+import types
+import warnings
+
+from modspace.testing.display import Progress
+from modspace.testing.files import Files
+
+
+def plain(value):
+    """Of the values that `marshal` knows; of others, what they print."""
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None), bytes):
+        return value
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple([plain(item) for item in value])
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for base in str, int, float:
+        if isinstance(value, base):
+            return base(value)
+    return repr(value)
+
+
+class Worker:
+    """A plugin of the pytest in a worker, which has no files to look for and nobody to show anything."""
+
+    is_to_restart = False
+
+    def __init__(self, spaces, options):
+        import pytest
+
+        self.spaces = spaces
+        self.options = options
+        self.link = options["link"]
+        for hook in Worker.pytest_configure, Worker.pytest_sessionstart:
+            pytest.hookimpl(tryfirst=True)(hook)
+
+    def tell(self, *event):
+        self.link.event(marshal.dumps(plain(event)))
+
+    def pytest_load_initial_conftests(self, early_config):
+        self.spaces.config = early_config
+        # By this, plugins know that somebody else writes their files.
+        name = f"gw{self.options['worker']}"
+        early_config.workerinput = {
+            "workerid": name,
+            "workercount": self.options["worker_count"],
+            "mainargv": list(sys.argv),
+            "testrunuid": os.path.basename(self.options["temporary"]),
+        }
+
+    def pytest_configure(self, config):
+        self.config = self.spaces.config = config
+        config.option.basetemp = os.path.join(self.options["temporary"], f"gw{self.options['worker']}")
+        config.option.no_summary = True
+
+    def pytest_sessionstart(self, session):
+        # Plugins may want to write to it; nobody reads that.
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter._tw._file = open(os.devnull, "w")
+
+    def pytest_collection(self, session):
+        return True
+
+    def pytest_runtestloop(self, session):
+        files = Files(self.spaces, session, self.options)
+        files.is_stopped = self.link.is_stopped
+        try:
+            self.link.ready()
+            while (file := self.link.next()) is not None:
+                collected = files.run(*file)
+                imports = sorted(files.imports.pop(file[1], ()))
+                self.link.done(marshal.dumps(plain({"collected": collected, "left": files.left, "imports": imports})))
+                files.left = []
+                if session.shouldstop:
+                    raise session.Interrupted(session.shouldstop)
+                session.shouldfail = False
+        finally:
+            files.end()
+            session.testscollected = 1
+        self.link.finished(marshal.dumps(plain({"leaks": self.spaces.leaks})))
+        return True
+
+    # What the run is told.
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        self.link.test(nodeid)
+        self.tell("start", nodeid, location)
+
+    def pytest_runtest_logfinish(self, nodeid, location):
+        self.tell("finish", nodeid, location)
+
+    def pytest_runtest_logreport(self, report):
+        data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
+        self.tell("report", data, report.failed and not hasattr(report, "wasxfail"))
+
+    def pytest_collectreport(self, report):
+        data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
+        names = [node.nodeid for node in report.result or []]
+        self.tell("collected", data, names, report.failed)
+
+    def pytest_deselected(self, items):
+        self.tell("deselected", [item.nodeid for item in items])
+
+    def pytest_warning_recorded(self, warning_message, when, nodeid, location):
+        category = warning_message.category
+        names = (category.__module__, category.__qualname__) if category is not None else None
+        warning = str(warning_message.message), names, warning_message.filename, warning_message.lineno, warning_message.line
+        self.tell("warning", warning, when, nodeid, location)
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        where = excinfo.getrepr(funcargs=True).reprcrash
+        end = self.spaces_end(excinfo.value)
+        self.link.interrupted(marshal.dumps(plain((*end, str(where.path), where.lineno, where.message))))
+
+    @staticmethod
+    def spaces_end(error):
+        """How a test ends the whole run: the kind, what is said, and pytest's status."""
+        from _pytest.main import Session
+        from _pytest.outcomes import Exit
+
+        if isinstance(error, Exit):
+            return "exit", error.msg, error.returncode
+        return "stop" if isinstance(error, Session.Interrupted) else "interrupt", str(error), None
+
+    def pytest_internalerror(self, excrepr):
+        self.link.interrupted(marshal.dumps(plain(("internal", str(excrepr), None, None, None, None))))
+
+
+class Stand:
+    """What stands for a test, or for another node, of a worker."""
+
+    def __init__(self, nodeid):
+        self.nodeid = nodeid
+
+    @property
+    def id(self):
+        """The node id as an object, which newer versions of pytest use, as reports have it."""
+        from _pytest.reports import CollectReport
+
+        return CollectReport(self.nodeid, "passed", None, []).id
+
+
+class InternalError(Exception):
+    """What went wrong in a worker, and not in a test."""
+
+
+class Listener:
+    """Hears what happens in workers, and keeps of each file what there is to tell of it until the file is done."""
+
+    #: The names of events by which a test begins and ends.
+    begins, ends = "start", "finish"
+
+    def __init__(self, root):
+        self.root = root
+        #: The workers; they are set by who starts them.
+        self.workers = None
+        #: How long files took.
+        self.times = {}
+        #: By workers, the file that runs, and what was heard of it.
+        self.running = {}
+
+    def follow(self):
+        """Does what there is to do when something happens in a worker, until all have ended."""
+        interrupt = None
+        while True:
+            try:
+                event = self.workers.next(0.1)
+                if event is None:
+                    break
+                if event:
+                    name, worker, *rest = event
+                    getattr(self, "on_" + name)(worker, *rest)
+                else:
+                    self.wait()
+            except KeyboardInterrupt as error:
+                if interrupt is not None:
+                    self.workers.kill()
+                    break
+                interrupt = error
+                self.workers.interrupt()
+        # Of files that were not ended, what is known.
+        for worker in list(self.running):
+            self.tell(worker)
+        if interrupt is not None:
+            raise interrupt
+
+    def wait(self):
+        """Nothing happens."""
+
+    def name(self, path):
+        """A file's name as node ids have it."""
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
+
+    def on_file(self, worker, path):
+        self.running[worker] = path, []
+
+    def on_test(self, worker, name):
+        pass
+
+    def on_crashed(self, worker, test, how):
+        self.fail(worker, f"The worker gw{worker} crashed: {how}")
+
+    def on_timed_out(self, worker, test, limit):
+        self.times[self.running[worker][0]] = limit
+        self.fail(worker, f"Timeout: the file was ended after {limit:g} s")
+
+    def fail(self, worker, text):
+        """Adds to a file that what ran in it failed: a test, or the file, when none did."""
+        path, events = self.running[worker]
+        tests = [event for event in events if event[0] in (self.begins, self.ends)]
+        if tests and tests[-1][0] == self.begins:
+            what = f"{text}, while {{}} ran. Tests of the file that come after it were not run."
+            events += self.failure_of_test(tests[-1], what)
+        else:
+            what = f"{text} after {{}}." if tests else f"{text} before its first test."
+            events += self.failure_of_file(self.name(path), tests[-1] if tests else None, what)
+        self.tell(worker)
+
+
+class Run(Listener):
+    """Has files run by workers, and tells pytest what became of them."""
+
+    def __init__(self, session, files, options, count, display):
+        super().__init__(session.config.rootpath)
+        self.session = session
+        self.config = session.config
+        self.hook = session.config.hook
+        self.display = display
+        #: As `Files.left`.
+        self.left = []
+        self.leaks = []
+        self.collected = 0
+        #: As `Files.imports`.
+        self.imports = {}
+        self.failures = 0
+        #: How the run ends early, if it does.
+        self.end = None
+        self.progress = Progress.on(display.reporter, len(files))
+        temporary = str(self.config._tmp_path_factory.getbasetemp())
+        self.workers = options["start_workers"].start(files, count, temporary)
+
+    def run(self):
+        try:
+            self.follow()
+        finally:
+            if self.progress is not None:
+                self.progress.end()
+        if self.end is not None:
+            raise self.end
+
+    # What happens in workers.
+
+    def wait(self):
+        if self.progress is not None:
+            self.progress.show()
+
+    def on_file(self, worker, path):
+        super().on_file(worker, path)
+        if self.progress is not None:
+            self.progress.running[self.name(path)] = time.monotonic()
+
+    def on_report(self, worker, data):
+        event = marshal.loads(data)
+        self.running[worker][1].append(event)
+        if event[0] in ("report", "collected") and event[-1]:
+            self.failures += 1
+            if self.progress is not None:
+                self.progress.failed += 1
+            if 0 < (self.config.getoption("maxfail") or 0) <= self.failures:
+                self.workers.stop()
+
+    def on_done(self, worker, data, seconds):
+        result = marshal.loads(data)
+        path, _ = self.running[worker]
+        self.times[path] = seconds
+        self.imports[path] = set(result["imports"])
+        self.collected += result["collected"]
+        self.left.extend(result["left"])
+        self.tell(worker)
+
+    def on_interrupted(self, worker, data):
+        from _pytest.outcomes import Exit
+
+        kind, text, status, path, line, message = marshal.loads(data)
+        if self.end is not None:
+            return
+        if kind == "exit":
+            self.end = Exit(text, status)
+        elif kind == "stop":
+            self.end = self.session.Interrupted(text)
+        elif kind == "internal":
+            self.end = InternalError(f"in worker gw{worker}:\n{text}")
+        else:
+            self.end = KeyboardInterrupt()
+            self.interrupted_at = path, line, message
+        self.workers.stop()
+
+    interrupted_at = None
+
+    def on_finished(self, worker, data):
+        self.leaks.extend(marshal.loads(data)["leaks"])
+
+    def on_broken(self, worker, how):
+        self.end = InternalError(how)
+        self.workers.stop()
+
+    # What pytest is told.
+
+    def tell(self, worker):
+        """Tells pytest what was heard of the file that a worker has run."""
+        path, events = self.running.pop(worker)
+        last = max((index for index, event in enumerate(events) if event[0] == "report"), default=None)
+        for index, (name, *rest) in enumerate(events):
+            self.display.is_last = lambda: last is not None and index >= last
+            getattr(self, "tell_" + name)(*rest)
+        self.display.is_last = lambda: False
+        self.display.done += 1
+        if self.progress is not None:
+            self.progress.done += 1
+            self.progress.running.pop(self.name(path))
+            # The line is below whole ones.
+            self.display.reporter.ensure_newline()
+            self.progress.show()
+
+    @staticmethod
+    def failure_of_test(begun, text):
+        """Events by which a test has failed."""
+        from _pytest.reports import TestReport
+
+        _, nodeid, location = begun
+        report = TestReport(nodeid, location, {}, "failed", text.format(nodeid), "call")
+        return [("report", report, True), ("finish", nodeid, location)]
+
+    @staticmethod
+    def failure_of_file(name, last, text):
+        """Events by which something has failed in a file that is no test. `last` is the last event of one, if any."""
+        from _pytest.reports import CollectReport
+
+        report = CollectReport(name, "failed", text.format(last and last[1]), [])
+        return [("collected", report, [], True)]
+
+    def report(self, data):
+        if not isinstance(data, dict):
+            return data
+        report = self.hook.pytest_report_from_serializable(config=self.config, data=data)
+        subtest = data.get("_subtest.context")
+        if subtest is not None:
+            # pytest takes the texts that it reads for values, and so would show the texts of texts.
+            object.__setattr__(report.context, "kwargs", subtest["kwargs"])
+        return report
+
+    def tell_start(self, nodeid, location):
+        self.hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+
+    def tell_finish(self, nodeid, location):
+        self.hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def tell_report(self, data, failed):
+        self.hook.pytest_runtest_logreport(report=self.report(data))
+
+    def tell_collected(self, data, names, failed):
+        report = self.report(data)
+        report.result = [Stand(name) for name in names]
+        self.hook.pytest_collectreport(report=report)
+
+    def tell_deselected(self, names):
+        self.hook.pytest_deselected(items=[Stand(name) for name in names])
+
+    def tell_warning(self, warning, when, nodeid, location):
+        text, names, filename, line_number, line = warning
+        category = self.category(*names) if names is not None else Warning
+        message = warnings.WarningMessage(category(text), category, filename, line_number, line=line)
+        known = {"warning_message": message, "when": when, "nodeid": nodeid, "location": location}
+        self.hook.pytest_warning_recorded.call_historic(kwargs=known)
+
+    @staticmethod
+    def category(module, name):
+        """A warning's class, or one of its name where the class is the tests' own."""
+        known = getattr(builtins if module == "builtins" else sys.modules.get(module), name, None)
+        if isinstance(known, type) and issubclass(known, Warning):
+            return known
+        return types.new_class(name, (Warning,), exec_body=lambda body: body.update(__module__=module))

@@ -1,0 +1,132 @@
+//! A process that runs test files for another one.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crossbeam::channel::{self, Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
+use rustix::process::{Signal, getpgrp, kill_process_group};
+use rustpython_vm::{Py, PyObjectRef, PyResult, VirtualMachine, builtins::PyBytesRef, pyclass};
+
+use super::{
+    TestRun,
+    protocol::{self, Messages, Reply, Request, TestFile},
+};
+use crate::vm::native::payload;
+
+/// How often to look at signals while there is no file.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The worker's end of the stream, for `spaces/testing/workers.py`.
+#[pyclass(module = "modspace", name = "Link")]
+pub(crate) struct Link {
+    stream: Mutex<UnixStream>,
+    files: Receiver<TestFile>,
+}
+payload!(Link);
+
+/// Whether no more test is to begin. There is one worker in a process.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Takes standard input, by which the run talks to its workers, out of the tests' reach, and waits for what to do.
+///
+/// # Errors
+/// What the stream says; `InvalidData` when nobody talks to it who knows how.
+pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let nothing = File::open("/dev/null")?;
+    let mut messages = Messages::new(stream.try_clone()?);
+    let Some(Request::Start(run)) = messages.next(None)? else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "`modspace test` starts it, and nobody else"));
+    };
+    rustix::stdio::dup2_stdin(nothing)?;
+    let (sender, files) = channel::unbounded();
+    thread::Builder::new().name("requests".to_owned()).spawn(move || {
+        loop {
+            match messages.next(None) {
+                Ok(Some(Request::Run(file))) => {
+                    if sender.send(file).is_err() {
+                        return;
+                    }
+                }
+                Ok(Some(Request::Stop)) => STOPPED.store(true, Ordering::Relaxed),
+                Ok(Some(Request::Finish)) => return,
+                // The run is gone: nobody wants to know what becomes of the tests, nor of what they started. Whoever started
+                // a worker put it at the head of a group of its own.
+                Ok(Some(Request::Start(_)) | None) | Err(_) => {
+                    let _ = kill_process_group(getpgrp(), Signal::KILL);
+                }
+            }
+        }
+    })?;
+    Ok((*run, Link { stream: Mutex::new(stream), files }))
+}
+
+impl Link {
+    fn say(&self, reply: &Reply, vm: &VirtualMachine) -> PyResult<()> {
+        // Threads of tests may cause warnings, and so messages.
+        let sent = vm.allow_threads(|| protocol::send(&mut *self.stream.lock(), reply));
+        sent.map_err(|error| vm.new_os_error(format!("the run of which this is a worker cannot be told: {error}")))
+    }
+}
+
+#[pyclass]
+impl Link {
+    /// The arguments for pytest and the path of the next file; None when there are no more.
+    #[pymethod]
+    fn next(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+        loop {
+            match vm.allow_threads(|| zelf.files.recv_timeout(LOOK)) {
+                Ok(TestFile { arguments, path }) => {
+                    let arguments = arguments.into_iter().map(|text| vm.ctx.new_str(text).into()).collect();
+                    let path = vm.ctx.new_str(path).into();
+                    return Ok(Some(vm.ctx.new_tuple(vec![vm.ctx.new_list(arguments).into(), path]).into()));
+                }
+                Err(RecvTimeoutError::Timeout) => vm.check_signals()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether no more test is to begin.
+    #[pymethod]
+    fn is_stopped(_zelf: &Py<Self>) -> bool {
+        STOPPED.load(Ordering::Relaxed)
+    }
+
+    #[pymethod]
+    fn ready(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Ready, vm)
+    }
+
+    #[pymethod]
+    fn test(zelf: &Py<Self>, name: String, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Test(name), vm)
+    }
+
+    #[pymethod]
+    fn event(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Event(data.as_bytes().to_vec()), vm)
+    }
+
+    #[pymethod]
+    fn done(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Done(data.as_bytes().to_vec()), vm)
+    }
+
+    #[pymethod]
+    fn interrupted(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Interrupted(data.as_bytes().to_vec()), vm)
+    }
+
+    #[pymethod]
+    fn finished(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Finished(data.as_bytes().to_vec()), vm)
+    }
+}

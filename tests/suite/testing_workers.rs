@@ -1,0 +1,258 @@
+//! `modspace test` with worker processes.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{
+    harness::Run,
+    testing::{command, project, test},
+};
+
+#[test]
+fn a_file_that_crashes_its_worker_is_reported_and_the_others_run() {
+    let folder = project(&[
+        ("test_abort.py", "import os\ndef test_before(): pass\ndef test_it(): os.abort()\ndef test_after(): pass\n"),
+        ("test_kill.py", "import os, signal\ndef test_it(): os.kill(os.getpid(), signal.SIGKILL)\n"),
+        ("test_exit.py", "import os\nos._exit(7)\n"),
+        ("test_deep.py", "def deep(x): return [x for x in map(deep, [x])]\ndef test_it(): deep(1)\n"),
+        ("test_last.py", "def test_it(): pass\n"),
+    ]);
+    let run = test(folder.path(), &["-j", "2", "-rA", "--", "--continue-on-collection-errors"]).failed_with(1);
+    for text in [
+        "PASSED test_abort.py::test_before",
+        "PASSED test_last.py::test_it",
+        "crashed: it was ended by SIGABRT (signal 6), while test_abort.py::test_it ran. Tests of the file that come after it",
+        "crashed: it was ended by SIGKILL (signal 9), while test_kill.py::test_it ran.",
+        "crashed: it exited with status 7 before its first test.",
+        "FAILED test_kill.py::test_it",
+        "ERROR test_exit.py",
+    ] {
+        assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
+    }
+    assert!(!run.stdout.contains("test_after"), "{}", run.stdout);
+}
+
+#[test]
+fn a_file_that_takes_too_long_is_ended_with_what_it_started() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import subprocess, time\ndef test_quick(): pass\n\
+             def test_endless():\n    child = subprocess.Popen(['sleep', '600'])\n    \
+             open('child', 'w').write(str(child.pid))\n    while True: pass\n",
+        ),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    for jobs in ["1", "2"] {
+        let run = test(folder.path(), &["-j", jobs, "--timeout", "4", "-rA"]).failed_with(1);
+        for text in [
+            "PASSED test_a.py::test_quick",
+            "PASSED test_b.py::test_it",
+            "Timeout: the file was ended after 4 s, while test_a.py::test_endless ran.",
+            "1 failed, 2 passed",
+        ] {
+            assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
+        }
+        let child = fs::read_to_string(folder.path().join("child")).expect("the test wrote it");
+        assert!(!is_alive(&child), "process {child} is left");
+    }
+}
+
+/// Whether there is a process that is more than a dead child which nobody has waited for.
+fn is_alive(process: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
+
+#[test]
+fn each_file_is_in_one_part() {
+    let names: Vec<String> = (0..7).map(|number| format!("test_{number}.py")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "def test_it(): pass\n")).collect();
+    let folder = project(&files);
+    let mut seen = BTreeSet::new();
+    for part in ["1/3", "2/3", "3/3"] {
+        let run = test(folder.path(), &["-j", "1", "--shard", part, "--co", "-q"]).succeeded();
+        for name in run.stdout.lines().filter(|line| line.contains("::")) {
+            assert!(seen.insert(name.to_owned()), "{name} is in two parts");
+        }
+    }
+    assert_eq!(seen.len(), 7, "{seen:?}");
+    for wrong in ["0/3", "4/3", "1", "1/0", "a/b"] {
+        test(folder.path(), &["--shard", wrong]).failed_with(4).stderr_has("K/N is expected");
+    }
+}
+
+#[test]
+fn the_first_failure_ends_the_run() {
+    let wait = "import os, time\ndef wait(name):\n    while not os.path.exists(name): time.sleep(0.01)\n";
+    let folder = project(&[
+        ("pytest.ini", "[pytest]\npythonpath = .\n"),
+        ("wait.py", wait),
+        // In the run, which hears of the failure, and not in the worker.
+        (
+            "conftest.py",
+            "import os\ndef pytest_runtest_logreport(report):\n    \
+             if report.failed and 'PYTEST_XDIST_WORKER' not in os.environ: open('failed', 'w')\n",
+        ),
+        (
+            "test_a.py",
+            "from wait import wait\ndef test_it():\n    wait('begun')\n    assert 0\ndef test_other(): open('other', 'w')\n",
+        ),
+        (
+            "test_b.py",
+            "from wait import wait\ndef test_it():\n    open('begun', 'w')\n    wait('failed')\n    open('ended', 'w')\n",
+        ),
+        ("test_c.py", "def test_it(): open('other', 'w')\n"),
+    ]);
+    test(folder.path(), &["-j", "2", "-x"])
+        .failed_with(1)
+        .stdout_has("stopping after 1 failures")
+        .stdout_has("1 failed, 1 passed");
+    assert!(folder.path().join("ended").exists(), "the test that ran was not left to its end");
+    assert!(!folder.path().join("other").exists(), "a test ran after the failure");
+}
+
+#[test]
+fn a_test_ends_the_run() {
+    for (what, status, text) in [
+        ("pytest.exit('enough', returncode=9)", 9, "Exit: enough"),
+        ("raise KeyboardInterrupt", 2, "KeyboardInterrupt"),
+    ] {
+        let source = format!("import pytest\ndef test_before(): pass\ndef test_it(): {what}\n");
+        let folder = project(&[("test_a.py", source.as_str()), ("test_b.py", "def test_it(): pass\n")]);
+        let run = test(folder.path(), &["-j", "2", "-v"]).failed_with(status).stdout_has(text);
+        assert!(run.stdout.contains("test_a.py::test_before PASSED"), "{}", run.stdout);
+    }
+}
+
+fn start(folder: &Path, args: &[&str]) -> Child {
+    let mut args = args.to_vec();
+    args.extend(["--", "-p", "no:cacheprovider"]);
+    let mut command = command("pytest", folder, &args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("modspace starts")
+}
+
+/// What is there in time.
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill starts");
+    assert!(sent.success());
+}
+
+#[test]
+fn control_c_ends_the_tests_and_writes_the_reports() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import pytest, time\n@pytest.fixture\ndef kept():\n    yield\n    open('torn_down', 'w')\n\
+             def test_before(): pass\n\
+             def test_slow(kept):\n    open('begun', 'w')\n    time.sleep(600)\n",
+        ),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    let report = folder.path().join("report.xml");
+    let option = format!("--junitxml={}", report.display());
+    let mut child = command("pytest", folder.path(), &["-j", "2", "--", "-p", "no:cacheprovider", "-rA", &option]);
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("modspace starts");
+    wait_for(|| folder.path().join("begun").exists().then_some(())).expect("the test begins");
+    interrupt(&child);
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    let run = run.failed_with(2).stdout_has("KeyboardInterrupt").stdout_has("PASSED test_a.py::test_before");
+    assert!(folder.path().join("torn_down").exists(), "{}{}", run.stdout, run.stderr);
+    assert!(fs::read_to_string(report).expect("it was written").contains("test_before"));
+}
+
+#[test]
+fn a_second_control_c_ends_all_at_once() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import os, time\ndef test_stubborn():\n    open('begun', 'w').write(str(os.getpid()))\n    while True:\n        \
+             try: time.sleep(600)\n        except KeyboardInterrupt: open('again', 'w')\n",
+        ),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    let child = start(folder.path(), &["-j", "2"]);
+    wait_for(|| folder.path().join("begun").exists().then_some(())).expect("the test begins");
+    interrupt(&child);
+    wait_for(|| folder.path().join("again").exists().then_some(())).expect("the test is interrupted");
+    interrupt(&child);
+    let run: Run = child.wait_with_output().expect("it ends").into();
+    run.failed_with(2).stdout_has("KeyboardInterrupt");
+    let worker = fs::read_to_string(folder.path().join("begun")).expect("the test wrote it");
+    assert!(!is_alive(&worker), "process {worker} is left");
+}
+
+#[test]
+fn workers_do_not_outlive_the_run() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import os, time\ndef test_it():\n    open('begun', 'w').write(str(os.getpid()))\n    time.sleep(600)\n",
+        ),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    let mut child = start(folder.path(), &["-j", "2"]);
+    wait_for(|| fs::read_to_string(folder.path().join("begun")).ok().filter(|text| !text.is_empty()))
+        .expect("it begins");
+    let worker = fs::read_to_string(folder.path().join("begun")).expect("the test wrote it");
+    child.kill().expect("it lives");
+    child.wait().expect("it ends");
+    wait_for(|| (!is_alive(&worker)).then_some(())).expect("the worker ends, too");
+}
+
+#[test]
+fn the_longest_files_come_first_once_it_is_known_which_they_are() {
+    let folder = project(&[
+        ("test_a.py", "def test_it(): pass\n"),
+        ("test_b.py", "def test_it(): pass\n"),
+        ("test_c.py", "import time\ndef test_it(): time.sleep(1.5)\n"),
+    ]);
+    let run =
+        || -> Run { command("pytest", folder.path(), &["-j", "2", "-v"]).output().expect("modspace starts").into() };
+    let first_files = |run: &Run| {
+        let names = ["test_a.py", "test_b.py", "test_c.py"];
+        let place = |name: &&str| run.stdout.find(&format!("{name}::test_it")).unwrap_or(usize::MAX);
+        let mut names = names.to_vec();
+        names.sort_by_key(place);
+        names
+    };
+    run().succeeded();
+    // The longest one is begun first, and so done last; with it last, the other two would be done before it begins.
+    let again = run().succeeded();
+    assert_eq!(first_files(&again).last(), Some(&"test_c.py"), "{}", again.stdout);
+    let times = fs::read_to_string(folder.path().join(".pytest_cache/v/modspace/durations")).expect("it is kept");
+    assert!(times.contains("\"test_c.py\": 1."), "{times}");
+}
+
+#[test]
+fn what_needs_one_process_says_so() {
+    let folder = project(&[("test_a.py", "def test_it(): pass\n"), ("test_b.py", "def test_it(): pass\n")]);
+    let run = |args: &[&str]| test(folder.path(), args);
+    run(&["-j", "2", "--", "--pdb"]).failed_with(4).stderr_has("--pdb needs the tests to run in one process");
+    run(&["--", "--pdb"]).succeeded().stdout_has("2 passed");
+    run(&["--isolate", "none", "-j", "2"]).failed_with(4).stderr_has("--isolate none");
+    run(&["-j", "0"]).failed_with(4).stderr_has("a number from 1 on is expected");
+    run(&["--timeout", "-1"]).failed_with(4);
+    run(&["--timeout", "soon"]).failed_with(4).stderr_has("a number of seconds, more than 0, is expected");
+    let alone = Command::new(env!("CARGO_BIN_EXE_modspace")).arg("test-worker").stdin(Stdio::null()).output();
+    let alone: Run = alone.expect("modspace starts").into();
+    alone.failed_with(4).stderr_has("there is no run of tests at the other end of standard input");
+}
