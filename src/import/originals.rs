@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyModule, PyStr, PyType},
+    types::PyTypeFlags,
 };
 
 use super::{find, generation::Names};
@@ -52,10 +53,13 @@ impl Originals {
             known.modules.insert(module.get_id());
             for (_, value) in module.dict() {
                 let Ok(class) = value.downcast::<PyType>() else { continue };
-                // Classes that are made in Rust cannot be assigned to.
-                let Some(body) = class.attributes.as_dict() else { continue };
+                // RustPython lets some classes that are made in Rust be assigned to, `types.MappingProxyType` for one. (Upstream
+                // should refuse that, as CPython does.)
+                if class.slots.flags.has_feature(PyTypeFlags::IMMUTABLETYPE) {
+                    continue;
+                }
                 if let Entry::Vacant(entry) = known.classes.entry(class.get_id()) {
-                    let attributes = body.into_iter().collect();
+                    let attributes = class.attributes.entries();
                     entry.insert(Class { class: class.clone(), attributes });
                 }
             }
@@ -75,8 +79,7 @@ impl Originals {
         let known = self.0.lock();
         let mut all = Vec::new();
         for Class { class, attributes } in known.classes.values() {
-            let Some(body) = class.attributes.as_dict() else { continue };
-            let now: Vec<_> = body.into_iter().collect();
+            let now = class.attributes.entries();
             let is_as_it_was = now.len() == attributes.len()
                 && now.iter().zip(attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
             if is_as_it_was {
