@@ -35,25 +35,44 @@ environment = {name: value for name, value in os.environ.items() if not name.sta
 
 MODULE = """\
 import collections
-import dataclasses
 import re
 
 WORD = re.compile(r"[a-z]+{number}")
+DEFAULTS = {{"size": {number}, "name": "item", "tags": ("a", "b")}}
 state = []
 
 
-@dataclasses.dataclass
 class Item{number}:
-    name: str
-    size: int = {number}
+    \"\"\"Something that has a size.\"\"\"
+
+    def __init__(self, name, size={number}):
+        self.name = name
+        self.size = size
 
     def grow(self, by=1):
         self.size += by
         return self.size
 
+    @property
+    def label(self):
+        return f"{{self.name}}: {{self.size}}"
+
+    def __eq__(self, other):
+        return isinstance(other, Item{number}) and self.label == other.label
+
+
+class Items(collections.UserList):
+    def total(self):
+        return sum(item.size for item in self)
+
 
 def count(text):
     return collections.Counter(WORD.findall(text))
+
+
+def make(**options):
+    options = {{**DEFAULTS, **options}}
+    return Item{number}(options["name"], options["size"])
 """
 TEST = """\
 import pytest

@@ -89,6 +89,8 @@ class Progress:
         self.running = {}
         self.is_shown = False
         self.is_at_begin = True
+        #: Whether the line is ended already that pytest ends before it writes of the next file.
+        self.is_ended = False
         reporter._tw._file = self
 
     @classmethod
@@ -105,6 +107,9 @@ class Progress:
 
     def write(self, text):
         self.clear()
+        if self.is_ended and text:
+            self.is_ended = False
+            text = text.removeprefix("\n")
         if text:
             self.is_at_begin = text.endswith("\n")
         return self.terminal.write(text)
@@ -125,6 +130,17 @@ class Progress:
         self.terminal.write(cut(self.text(), width))
         self.terminal.flush()
         self.is_shown = True
+
+    def end_line(self):
+        """Ends what pytest has written of a file: there is another line below it."""
+        if self.is_at_begin:
+            return
+        if self.reporter._show_progress_info:
+            self.reporter._write_progress_information_filling_space()
+        self.reporter.ensure_newline()
+        self.is_ended = True
+        # What pytest would write at the end of the last line.
+        self.reporter._progress_nodeids_reported.clear()
 
     def text(self):
         now = time.monotonic()

@@ -121,3 +121,4 @@ class Watch(Runner):
         if status == 2:
             session.shouldstop = display.errors_during_collection(self.collection_errors)
         manager.subset_hook_caller("pytest_sessionfinish", others)(session=session, exitstatus=min(status, 1))
+        self.reporter._tw.flush()

@@ -334,8 +334,7 @@ class Run(Listener):
         if self.progress is not None:
             self.progress.done += 1
             self.progress.running.pop(self.name(path))
-            # The line is below whole ones.
-            self.display.reporter.ensure_newline()
+            self.progress.end_line()
             self.progress.show()
 
     @staticmethod

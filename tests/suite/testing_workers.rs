@@ -256,3 +256,37 @@ fn what_needs_one_process_says_so() {
     let alone: Run = alone.expect("modspace starts").into();
     alone.failed_with(4).stderr_has("there is no run of tests at the other end of standard input");
 }
+
+#[test]
+fn a_terminal_shows_what_runs() {
+    let folder = project(&[
+        ("test_a.py", "import time\ndef test_it(): time.sleep(1)\n"),
+        ("test_b.py", "import time\ndef test_it(): time.sleep(1)\ndef test_bad(): assert 0\n"),
+        ("test_c.py", "def test_it(): pass\n"),
+    ]);
+    let command = command("pytest", folder.path(), &["-j", "2", "--", "-p", "no:cacheprovider", "--color=no"]);
+    let quoted = |part: &std::ffi::OsStr| format!("'{}'", part.to_string_lossy());
+    let line: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).current_dir(folder.path());
+    terminal.env("TERM", "xterm").env("COLUMNS", "80").env_remove("VIRTUAL_ENV").stdin(Stdio::null());
+    let run: Run = terminal.output().expect("script starts").into();
+    let run = run.failed_with(1);
+    // The last state of each line: what is written over is gone.
+    let lines: Vec<_> =
+        run.stdout.lines().map(|line| line.rsplit("\u{1b}[2K").next().unwrap_or_default().trim_end()).collect();
+    for text in ["0/3 files  test_", " s  test_", "3/3 files, 1 failed"] {
+        assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
+    }
+    let begin = |text: &str| lines.iter().position(|line| line.starts_with(text));
+    let first = begin("test_a.py .").expect("it is there");
+    assert!(lines[first].ends_with("%]"), "{}", run.stdout);
+    let failures = begin("=================================== FAILURES").expect("it is there");
+    // Whole lines, one for each file, and nothing of what was shown below them.
+    assert_eq!(
+        lines[failures - 4..failures].iter().filter(|line| line.starts_with("test_")).count(),
+        3,
+        "{}",
+        run.stdout
+    );
+}
