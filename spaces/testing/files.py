@@ -86,7 +86,8 @@ class Files:
             return [arguments]
         names = []
         with self.without_reports():
-            self.run_part(arguments, [path], lambda: names.extend(item.nodeid for item in self.session.items), only_collect=True)
+            look = lambda: names.extend(item.nodeid for item in self.session.items)
+            self.run_part(arguments, [path], before=look, only_collect=True)
         parts = {}
         for name in names:
             inner = name.partition("::")[2]
@@ -114,14 +115,15 @@ class Files:
                 self.base.callers[caller.name] = known
             self.base.restore()
 
-    def run_part(self, arguments, paths, before=None, after=None, only_collect=False):
-        """Runs tests of files in a space of their own. `before` and `after` are called there, around the tests."""
+    def run_part(self, arguments, paths, first=None, before=None, after=None, only_collect=False):
+        """Runs tests of files in a space of their own. `first`, `before` and `after` are called there: before anything is
+        imported, and around the tests."""
         self.shared.begin()
         name = self.spaces.open(paths, self.path)
         space = self.spaces.current.space
         cleanup, self.config._cleanup_stack = self.config._cleanup_stack, contextlib.ExitStack()
         try:
-            contextvars.copy_context().run(self.run_in_space, arguments, paths, before, after, only_collect)
+            contextvars.copy_context().run(self.run_in_space, arguments, paths, first, before, after, only_collect)
         finally:
             sources = {*self.spaces.sources(), *(module.__file__ for module in self.config.pluginmanager._conftest_plugins)}
             for path in paths:
@@ -139,13 +141,15 @@ class Files:
             self.is_last = False
             self.spaces.discard(modules.BATCH)
 
-    def run_in_space(self, arguments, paths, before, after, only_collect):
+    def run_in_space(self, arguments, paths, first, before, after, only_collect):
         current = self.spaces.current
         with current.space:
             current.prepare(self.config)
             # Hooks of pytest, for what is raised where no test sees it.
             current.sys.unraisablehook = modules.without_closed(sys.unraisablehook)
             current.space.import_("threading").excepthook = threading.excepthook
+            if first is not None:
+                first()
             self.collect_and_run(arguments, paths, before, after, only_collect)
 
     def catching_warnings(self, when):

@@ -61,11 +61,11 @@ class Hunt(Runner):
 
     # Running files.
 
-    def run(self, paths, before=None, after=None):
+    def run(self, paths, first=None, after=None):
         """Runs files in one space and returns the outcomes of their tests."""
         self.outcomes = {}
         arguments = [argument for path in paths for argument in self.arguments[path]]
-        self.runner.run_part(arguments, paths, before=before, after=after)
+        self.runner.run_part(arguments, paths, first=first, after=after)
         return self.outcomes
 
     def outcomes_apart(self):
@@ -139,22 +139,33 @@ class Hunt(Runner):
 
     def leftovers(self, path):
         """What a file leaves: what, and how it was changed."""
-        looks, calls = [], []
-        # What its tests import is imported before them the second time, and so is seen as they find it.
-        self.run([path], after=lambda: looks.append(Look(self.spaces.current.space)))
-        names = [name for name, module in looks.pop().modules.items() if was_imported(module)] if looks else []
+        looks, calls, searched = [], [], []
 
-        def before():
+        def see():
+            looks.append(Look(self.spaces.current.space))
+            searched.extend(self.spaces.current.sys.path)
+
+        # What it imports is imported before it the second time, and so is seen as it finds it.
+        self.run([path], after=see)
+        names = [
+            name
+            for name, module in looks.pop().modules.items()
+            if was_imported(module) and module.__spec__.origin != path and not name.endswith("conftest")
+        ] if looks else []
+
+        def first():
             space = self.spaces.current.space
+            before, space.sys.path[:] = list(space.sys.path), searched
             for name in names:
                 # What cannot be imported alone is not seen.
                 with contextlib.suppress(Exception):
                     space.import_(name)
+            space.sys.path[:] = before
             record_codecs(space, calls)
             looks.append(Look(space))
 
         self.runner.left.clear()
-        self.run([path], before=before, after=lambda: looks.append(Look(self.spaces.current.space)))
+        self.run([path], first=first, after=see)
         changes = [change for _, changes in self.runner.left for change in changes] + calls
         if len(looks) == 2:
             changes += looks[0].changes_to(looks[1])

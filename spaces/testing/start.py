@@ -13,6 +13,15 @@ from modspace.testing.workers import Worker
 
 def run(options):
     """Runs pytest, or unittest, with `options["args"]`, and returns its exit code."""
+    try:
+        return start(options)
+    except KeyboardInterrupt:
+        # Before pytest looks after it itself, or after that.
+        print("modspace test: interrupted", file=sys.stderr)
+        return 2
+
+
+def start(options):
     if options["unittest"] is not None:
         return unittests.run({**options, **options["unittest"]})
     try:
@@ -25,7 +34,8 @@ def run(options):
               "unittest suites with --unittest", file=sys.stderr)
         return 4
     sys.argv[:] = ["pytest", *options["args"]]
-    plugins = [Results(options["write_reports"])] if options["has_reports"] else []
+    # What workers hear, the run writes.
+    plugins = [Results(options["write_reports"])] if options["has_reports"] and options["link"] is None else []
     if options["isolate"] == "none":
         sys.path[:0] = options["path"]
         return int(pytest.main(options["args"], plugins=plugins))

@@ -259,7 +259,7 @@ class Run(workers.Listener):
             self.suite.hear(*event)
 
     @staticmethod
-    def failure_of_test(begun, text):
+    def failure_of_test(begun, text, events):
         _, test = begun
         return [("addError", test, (False, text.format(test[0]) + "\n")), ("stopTest", test)]
 

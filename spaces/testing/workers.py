@@ -226,7 +226,7 @@ class Listener:
         tests = [event for event in events if event[0] in (self.begins, self.ends)]
         if tests and tests[-1][0] == self.begins:
             what = f"{text}, while {{}} ran. Tests of the file that come after it were not run."
-            events += self.failure_of_test(tests[-1], what)
+            events += self.failure_of_test(tests[-1], what, events)
         else:
             what = f"{text} after {{}}." if tests else f"{text} before its first test."
             events += self.failure_of_file(self.name(path), tests[-1] if tests else None, what)
@@ -338,12 +338,14 @@ class Run(Listener):
             self.progress.show()
 
     @staticmethod
-    def failure_of_test(begun, text):
-        """Events by which a test has failed."""
+    def failure_of_test(begun, text, events):
+        """Events by which a test has failed, of which others were heard."""
         from _pytest.reports import TestReport
 
         _, nodeid, location = begun
-        report = TestReport(nodeid, location, {}, "failed", text.format(nodeid), "call")
+        heard = {event[1]["when"] for event in events if event[0] == "report" and event[1]["nodeid"] == nodeid}
+        phase = "teardown" if "call" in heard else "call" if "setup" in heard else "setup"
+        report = TestReport(nodeid, location, {}, "failed", text.format(nodeid), phase)
         return [("report", report, True), ("finish", nodeid, location)]
 
     @staticmethod

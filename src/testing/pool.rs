@@ -96,7 +96,15 @@ struct State {
     /// When it was interrupted, or more.
     interrupted: Option<Instant>,
     /// The processes that live, by their places.
-    running: Vec<Option<(Pid, UnixStream)>>,
+    running: Vec<Option<Running>>,
+}
+
+/// A process that lives.
+struct Running {
+    pid: Pid,
+    stream: UnixStream,
+    /// Whether it has said that it is ready for files. Before that, nothing is lost by killing it.
+    is_ready: bool,
 }
 
 /// The workers. Those that live when it is dropped are killed.
@@ -160,13 +168,13 @@ impl Pool {
         if stop >= Stop::Interrupt {
             state.interrupted.get_or_insert_with(Instant::now);
         }
-        for (pid, stream) in state.running.iter_mut().flatten() {
+        for Running { pid, stream, is_ready } in state.running.iter_mut().flatten() {
             // One that has just died hears nothing.
             let _ = match stop {
                 Stop::No => Ok(()),
                 Stop::AfterTests => protocol::send(stream, &Request::Stop),
-                Stop::Interrupt => kill_process(*pid, Signal::INT).map_err(io::Error::from),
-                Stop::Kill => kill_process_group(*pid, Signal::KILL).map_err(io::Error::from),
+                Stop::Interrupt if *is_ready => kill_process(*pid, Signal::INT).map_err(io::Error::from),
+                Stop::Interrupt | Stop::Kill => kill_process_group(*pid, Signal::KILL).map_err(io::Error::from),
             };
         }
     }
@@ -259,7 +267,7 @@ impl Place {
     /// Sends under the lock: another thread may want to stop the worker.
     fn send(&self, request: &Request) -> io::Result<()> {
         match &mut self.shared.state.lock().running[self.worker] {
-            Some((_, stream)) => protocol::send(stream, request),
+            Some(running) => protocol::send(&mut running.stream, request),
             None => Ok(()),
         }
     }
@@ -304,7 +312,7 @@ impl Place {
         let mut process = Process { child, messages: Messages::new(ours) };
         let mut state = self.shared.state.lock();
         let sent = protocol::send(&mut stream, &Request::Start(Box::new(run)));
-        state.running[self.worker] = pid.map(|pid| (pid, stream));
+        state.running[self.worker] = pid.map(|pid| Running { pid, stream, is_ready: false });
         let is_late = state.stop >= Stop::Interrupt;
         drop(state);
         let received = match sent {
@@ -313,7 +321,12 @@ impl Place {
             Err(error) => Received::Wrong(error),
         };
         let what = match received {
-            Received::Reply(Reply::Ready) => return Ok(process),
+            Received::Reply(Reply::Ready) => {
+                if let Some(running) = &mut self.shared.state.lock().running[self.worker] {
+                    running.is_ready = true;
+                }
+                return Ok(process);
+            }
             Received::Reply(reply) => format!(": it answered {reply:?}"),
             Received::End | Received::Late => String::new(),
             Received::Wrong(error) => format!(": {error}"),
@@ -332,9 +345,9 @@ impl Place {
                 return Ok(());
             }
             self.say(What::File(file.clone()));
-            if let Some((_, stream)) = &mut state.running[self.worker] {
+            if let Some(running) = &mut state.running[self.worker] {
                 // When it cannot be written, the worker has died, and the stream ends.
-                let _ = protocol::send(stream, &Request::Run(file));
+                let _ = protocol::send(&mut running.stream, &Request::Run(file));
             }
         }
         let mut test = None;
@@ -369,10 +382,10 @@ impl Place {
         }
     }
 
-    /// Whether a worker that has no more to run came to its end, which it may take as long for as it likes, but for the
+    /// Whether a worker that has no more to run came to its end, for which it may take as long as a file, and a little for the
     /// interpreter's part.
     fn wait_for_end(&self, process: &mut Process) -> bool {
-        let mut deadline = None;
+        let mut deadline = self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             match self.receive(process, deadline) {
                 Received::Reply(Reply::Finished(bytes)) => {

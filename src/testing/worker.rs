@@ -11,7 +11,7 @@ use std::{
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
-use rustix::process::{Signal, getpgrp, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
 use rustpython_vm::{Py, PyObjectRef, PyResult, VirtualMachine, builtins::PyBytesRef, pyclass};
 
 use super::{
@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Link {
     stream: Mutex<UnixStream>,
     files: Receiver<TestFile>,
+    /// The worker's process. What a test has forked is not the worker: nobody hears what becomes of tests there.
+    process: Pid,
 }
 payload!(Link);
 
@@ -47,16 +49,16 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
     };
     rustix::stdio::dup2_stdin(nothing)?;
     let (sender, files) = channel::unbounded();
+    let mut sender = Some(sender);
     thread::Builder::new().name("requests".to_owned()).spawn(move || {
         loop {
             match messages.next(None) {
                 Ok(Some(Request::Run(file))) => {
-                    if sender.send(file).is_err() {
-                        return;
-                    }
+                    // Who no longer takes files is about to end.
+                    let _ = sender.as_ref().map(|sender| sender.send(file));
                 }
                 Ok(Some(Request::Stop)) => STOPPED.store(true, Ordering::Relaxed),
-                Ok(Some(Request::Finish)) => return,
+                Ok(Some(Request::Finish)) => drop(sender.take()),
                 // The run is gone: nobody wants to know what becomes of the tests, nor of what they started. Whoever started
                 // a worker put it at the head of a group of its own.
                 Ok(Some(Request::Start(_)) | None) | Err(_) => {
@@ -65,11 +67,14 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
             }
         }
     })?;
-    Ok((*run, Link { stream: Mutex::new(stream), files }))
+    Ok((*run, Link { stream: Mutex::new(stream), files, process: getpid() }))
 }
 
 impl Link {
     fn say(&self, reply: &Reply, vm: &VirtualMachine) -> PyResult<()> {
+        if getpid() != self.process {
+            return Ok(());
+        }
         // Threads of tests may cause warnings, and so messages.
         let sent = vm.allow_threads(|| protocol::send(&mut *self.stream.lock(), reply));
         sent.map_err(|error| vm.new_os_error(format!("the run of which this is a worker cannot be told: {error}")))
@@ -81,7 +86,7 @@ impl Link {
     /// The arguments for pytest and the path of the next file; None when there are no more.
     #[pymethod]
     fn next(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
-        loop {
+        while getpid() == zelf.process {
             match vm.allow_threads(|| zelf.files.recv_timeout(LOOK)) {
                 Ok(TestFile { arguments, path }) => {
                     let arguments = arguments.into_iter().map(|text| vm.ctx.new_str(text).into()).collect();
@@ -89,9 +94,10 @@ impl Link {
                     return Ok(Some(vm.ctx.new_tuple(vec![vm.ctx.new_list(arguments).into(), path]).into()));
                 }
                 Err(RecvTimeoutError::Timeout) => vm.check_signals()?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        Ok(None)
     }
 
     /// Whether no more test is to begin.

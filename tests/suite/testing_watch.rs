@@ -159,7 +159,8 @@ fn two_files_that_pollute_only_together() {
     let folder = project(&[
         ("pytest.ini", "[pytest]\npythonpath = .\n"),
         ("app.py", "seen = []\nsettings = {'limit': 10}\n"),
-        ("test_a.py", "import app\ndef test_it(): app.seen.append(1)\n"),
+        // As it is imported.
+        ("test_a.py", "import app\napp.seen.append(1)\ndef test_it(): pass\n"),
         ("test_b.py", "def test_it(): pass\n"),
         ("test_c.py", "import app\ndef test_it(): app.seen.append(2); app.settings['limit'] = 3\n"),
         ("test_d.py", "import app\ndef test_it(): assert len(app.seen) < 2\ndef test_fine(): pass\n"),

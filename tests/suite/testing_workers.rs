@@ -70,6 +70,28 @@ fn is_alive(process: &str) -> bool {
 }
 
 #[test]
+fn only_the_worker_itself_tells_what_becomes_of_tests() {
+    let folder = project(&[
+        (
+            "test_fork.py",
+            "import os, pytest\ndef test_child_that_goes_on():\n    child = os.fork()\n    if child == 0: raise SystemExit(5)\n    \
+             os.waitpid(child, 0)\n@pytest.fixture\ndef crashing():\n    yield\n    os._exit(3)\n\
+             def test_teardown(crashing): pass\n",
+        ),
+        ("test_other.py", "def test_it(): pass\n"),
+    ]);
+    let report = folder.path().join("report.json");
+    let run =
+        test(folder.path(), &["-j", "2", "-rA", "--timeout", "60", "--json", report.to_str().expect("it is text")]);
+    let run = run.failed_with(1).stdout_has("= 3 passed, ").stdout_has(", 1 error in ");
+    run.stdout_has("ERROR test_fork.py::test_teardown - The worker gw").stdout_has("PASSED test_fork.py::test_child");
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(report).expect("it was written")).expect("it is JSON");
+    assert_eq!(report["tests"].as_array().expect("a list").len(), 3);
+    assert_eq!(report["summary"]["errors"], 1);
+}
+
+#[test]
 fn each_file_is_in_one_part() {
     let names: Vec<String> = (0..7).map(|number| format!("test_{number}.py")).collect();
     let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "def test_it(): pass\n")).collect();
