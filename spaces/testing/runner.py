@@ -14,6 +14,8 @@ class Runner:
     """A plugin of pytest that collects and runs file by file."""
 
     collection_errors = 0
+    #: As `workers.Run.interrupted_at`.
+    interrupted_at = None
     #: Whether pytest has to start anew, because of what it has read when it started.
     is_to_restart = False
 
@@ -71,6 +73,14 @@ class Runner:
             # That nothing is to be run is no mistake.
             session.testscollected = 1
         return True
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        """Has the terminal show where a test in a worker was, and not where the run heard of it."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if self.interrupted_at is not None and reporter is not None:
+            from _pytest._code.code import ReprFileLocation
+
+            reporter._keyboardinterrupt_memo.reprcrash = ReprFileLocation(*self.interrupted_at)
 
     def check_errors(self, session, errors):
         if errors and not session.config.option.continue_on_collection_errors:
@@ -141,6 +151,7 @@ class Runner:
             run.run()
         finally:
             session.testscollected = run.collected
+            self.interrupted_at = run.interrupted_at
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
 

@@ -278,13 +278,19 @@ def is_of(space, value):
     looks = [lambda: value, lambda: cls]
     if cls.__module__ not in sys.modules:
         # It may stand in no module, but in a function of one.
-        looks.append(lambda: space.sys.modules[cls.__module__])
+        looks.append(lambda: own_module(space, cls.__module__))
     for look in looks:
         # An object may have its own idea of attributes.
         with contextlib.suppress(Exception):
             if modspace.space_of(look()) is space:
                 return True
     return False
+
+
+def own_module(space, name):
+    """A module that a space has loaded from a source; those of the standard library are all spaces'."""
+    module = space.sys.modules[name]
+    return module if module.__spec__.origin not in ("built-in", "frozen") else None
 
 
 class Process:

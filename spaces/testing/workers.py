@@ -125,11 +125,11 @@ class Worker:
 
     def pytest_keyboard_interrupt(self, excinfo):
         where = excinfo.getrepr(funcargs=True).reprcrash
-        end = self.spaces_end(excinfo.value)
+        end = self.end_of_run(excinfo.value)
         self.link.interrupted(marshal.dumps(plain((*end, str(where.path), where.lineno, where.message))))
 
     @staticmethod
-    def spaces_end(error):
+    def end_of_run(error):
         """How a test ends the whole run: the kind, what is said, and pytest's status."""
         from _pytest.main import Session
         from _pytest.outcomes import Exit
@@ -251,6 +251,8 @@ class Run(Listener):
         self.failures = 0
         #: How the run ends early, if it does.
         self.end = None
+        #: Where a test has raised `KeyboardInterrupt`: the file, the line, and what it says.
+        self.interrupted_at = None
         self.progress = Progress.on(display.reporter, len(files))
         temporary = str(self.config._tmp_path_factory.getbasetemp())
         self.workers = options["start_workers"].start(files, count, temporary)
@@ -310,8 +312,6 @@ class Run(Listener):
             self.end = KeyboardInterrupt()
             self.interrupted_at = path, line, message
         self.workers.stop()
-
-    interrupted_at = None
 
     def on_finished(self, worker, data):
         self.leaks.extend(marshal.loads(data)["leaks"])

@@ -172,13 +172,16 @@ static RESTORE_CLASSES: PyMethodDef = def("restore_classes", restore_classes);
 /// Gives the classes of platform modules back what they had. Returns what had another value: a class, a name, and whether
 /// there was such an attribute.
 ///
-/// Under new names with an underscore, classes keep what they compute; these go only if `is_of_tests` says so of the value.
+/// Under new names with an underscore, classes keep what they compute, and modules of the standard library complete native
+/// classes as they are loaded (`ast` does): these go only if `is_of_tests` says so of the value.
 fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let Some(shared) = Shared::of(vm) else { return Ok(Vec::new()) };
     let mut restored = Vec::new();
     for Changed { class, name, original, value } in shared.originals.changed() {
         let name = name.downcast::<PyStr>().map_err(|_| vm.new_type_error("an attribute's name is a string"))?;
-        if let (None, Some(value), true) = (&original, value, name.as_bytes().starts_with(b"_"))
+        let is_native = class.attributes.as_dict().is_none();
+        let may_be_theirs = is_native || original.is_none() && name.as_bytes().starts_with(b"_");
+        if let (true, Some(value)) = (may_be_theirs, value)
             && !is_of_tests.call((value,), vm)?.try_to_bool(vm)?
         {
             continue;

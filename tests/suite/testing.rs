@@ -392,3 +392,12 @@ fn suites_of_packages_have_the_outcomes_of_plain_pytest() {
     let run = run.succeeded();
     assert_eq!(run.stdout.matches("; 0 differ, 0 of them for no known reason").count(), suites.len(), "{}", run.stdout);
 }
+
+#[test]
+fn what_the_standard_library_completes_as_it_is_loaded_stays() {
+    let source = "import array, ast, collections.abc\ndef test_it():\n    assert ast.Tuple.dims\n    \
+                  assert isinstance(array.array('i'), collections.abc.MutableSequence)\n";
+    let folder = project(&[("test_a.py", source), ("test_b.py", source)]);
+    let run = test(folder.path(), &["-v"]).succeeded().stdout_has("2 passed");
+    assert!(!run.stdout.contains("was added") && !run.stdout.contains("registered"), "{}", run.stdout);
+}

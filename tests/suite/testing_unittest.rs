@@ -78,10 +78,10 @@ fn files_that_crash_or_take_too_long_are_told() {
     let (crashing, endless, good) = (case("os.abort()"), case("\n        while True: pass"), case("pass"));
     let folder =
         project(&[("test_a.py", crashing.as_str()), ("test_b.py", endless.as_str()), ("test_c.py", good.as_str())]);
-    let run = test(folder.path(), &["-j", "2", "--timeout", "4"]).failed_with(1);
+    let run = test(folder.path(), &["-j", "2", "--timeout", "10"]).failed_with(1);
     for text in [
         "crashed: it was ended by SIGABRT (signal 6), while test_b (test_a.Case.test_b) ran.",
-        "Timeout: the file was ended after 4 s, while test_b (test_b.Case.test_b) ran.",
+        "Timeout: the file was ended after 10 s, while test_b (test_b.Case.test_b) ran.",
         "Ran 6 tests",
         "FAILED (errors=2)",
     ] {
