@@ -302,6 +302,7 @@ fn roots(vm: &VirtualMachine) -> PyResult<Vec<Root>> {
 fn frames(vm: &VirtualMachine) -> PyResult<Vec<Root>> {
     let mut roots = Vec::new();
     let own = rustpython_vm::stdlib::_thread::get_ident();
+    Stopped::new(vm).hide_frame_objects();
     let frames = owner::enter(Owner::Hidden, || hidden::sys_dict(vm).get_item("_current_frames", vm)?.call((), vm))?;
     for (ident, frame) in frames.downcast::<PyDict>().into_iter().flatten() {
         let ident: u64 = ident.try_to_value(vm)?;

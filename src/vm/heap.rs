@@ -200,6 +200,19 @@ impl<'vm> Stopped<'vm> {
         stacks
     }
 
+    /// Lets `sys._current_frames()` copy the frames of other threads, whose variables then can be read.
+    ///
+    /// It does not copy where it finds a frame object on top, and a function's first call of all runs in one: the thread
+    /// goes on executing it, and neither its variables nor its caller can be asked for. Without the frame object, it
+    /// copies what `top_iframe` leads to. Each call and return of the thread publishes both anew; it is in neither, since
+    /// it stands still. (Upstream should begin with `top_iframe` in `get_all_current_frames`.)
+    pub(crate) fn hide_frame_objects(&self) {
+        let own = rustpython_vm::stdlib::_thread::get_ident();
+        for (_, slot) in self.vm.state.thread_frames.lock().iter().filter(|(thread, _)| **thread != own) {
+            slot.top_frame.store(std::ptr::null_mut(), Ordering::Relaxed);
+        }
+    }
+
     /// Takes `garbage` out of the collector's lists and clears the weak references to it, when nothing refers to it but
     /// itself, this list, and native code of the caller: `given_up` has the object of each of those references, which the
     /// caller does not use any more until the garbage is freed.

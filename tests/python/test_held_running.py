@@ -73,6 +73,24 @@ class Running(Held):
             join_threads("holder")
         self.leak(hold, r"plugin\.handle", "", where=r"thread.*wait_with.*cargo", release=release)
 
+    def test_a_local_variable_below_a_function_that_runs_for_the_first_time(self):
+        event, ready = threading.Event(), threading.Event()
+        # A function runs for the first time once: each has code of its own.
+        names = {"ready": ready, "event": event}
+        exec("def first():\n    ready.set()\n    while not event.is_set(): pass\n", names)
+
+        def call_with(cargo):
+            names["first"]()
+
+        def hold(plugin):
+            threading.Thread(target=call_with, args=(plugin.handle,), name="holder", daemon=True).start()
+            ready.wait()
+
+        def release():
+            event.set()
+            join_threads("holder")
+        self.leak(hold, r"plugin\.handle", "", where=r"thread.*call_with.*cargo", release=release)
+
     def test_a_local_variable_of_the_test(self):
         space = self.plugin()
         kept = space.import_("plugin").handle

@@ -169,3 +169,24 @@ gc.collect()
 print(len(gc.get_referents(Base)) - before)";
     assert_eq!(prints(program), "5\n");
 }
+
+/// `vm::heap::Stopped::hide_frame_objects` lets the frames be copied.
+#[test]
+fn the_frame_of_a_functions_first_call_cannot_be_read_by_another_thread() {
+    let program = "\
+import sys, threading
+end, ready = threading.Event(), threading.Event()
+def first():
+    mark = 1
+    ready.set()
+    while not end.is_set(): pass
+thread = threading.Thread(target=first)
+thread.start()
+ready.wait()
+frame = sys._current_frames()[thread.ident]
+while frame.f_code.co_name != 'first': frame = frame.f_back
+try: print(list(frame.f_locals))
+except RuntimeError as error: print(error)
+end.set()";
+    assert_eq!(prints(program), "cannot access frame locals while the frame is executing in another thread\n");
+}
