@@ -14,6 +14,9 @@ mod suite {
     mod soak;
     mod store;
     mod testing;
+    mod testing_coverage;
+    mod testing_output;
+    mod testing_python;
     mod testing_unittest;
     mod testing_watch;
     mod testing_workers;

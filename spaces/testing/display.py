@@ -58,6 +58,12 @@ def end_line_of_collection(config, count):
         reporter.line(f"{count} file{'s' if count != 1 else ''}")
 
 
+def say(config, text):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(text)
+
+
 def errors_during_collection(count):
     return f"{count} error{'s' if count != 1 else ''} during collection"
 
@@ -74,7 +80,7 @@ def summary(reporter, left, leaks, done):
         for report in leaks:
             reporter.line(report)
         if not leaks:
-            reporter.line(f"nothing is left of {done} files")
+            reporter.line(f"nothing is left of {done} file{'s' if done != 1 else ''}")
 
 
 class Progress:

@@ -29,8 +29,8 @@ class Files:
         self.left = []
         #: The sources of modules that each file had imported, itself among them.
         self.imports = {}
-        #: Whether the running test is the last one of its part.
-        self.is_last = False
+        #: Whether the running test is the last one of its part; and the same, told only once the line of the file before has ended.
+        self.begins_last = self.is_last = False
         #: Whether no test is to be begun any more.
         self.is_stopped = lambda: False
         manager = self.config.pluginmanager
@@ -138,7 +138,7 @@ class Files:
             # What pytest does between two tests is not the file's doing.
             if changes := self.shared.restore(space):
                 self.left.append((name, changes))
-            self.is_last = False
+            self.begins_last = self.is_last = False
             self.spaces.discard(modules.BATCH)
 
     def run_in_space(self, arguments, paths, first, before, after, only_collect):
@@ -192,7 +192,7 @@ class Files:
     def run_tests(self, items):
         for index, item in enumerate(items):
             following = items[index + 1] if index + 1 < len(items) else None
-            self.is_last = following is None
+            self.begins_last = following is None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.session.shouldfail or self.session.shouldstop or self.is_stopped():
                 break

@@ -5,6 +5,7 @@ that runs.
 """
 
 import collections
+import contextlib
 import fnmatch
 import importlib
 import os
@@ -143,8 +144,10 @@ class Spaces:
     #: The paths of the files that are collected.
     targets = ()
 
-    def __init__(self, options):
-        self.here = modspace.current()
+    def __init__(self, options, parent=None):
+        #: Below it are the others. Whoever has given one discards it, and all at a time.
+        self.here = parent or modspace.current()
+        self.is_kept = parent is not None
         self.fresh = options["fresh"]
         others = [name for name in HANDED_OUT if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.fresh)]
         self.shared = [*NEEDED, *others, *options["share"]]
@@ -159,6 +162,11 @@ class Spaces:
             sys.path.extend(options["path"])
         self.main = Space(self, "the test run", path, self.here)
         self.current = self.main
+        self.coverage = options["coverage"]
+        if self.coverage is not None:
+            self.coverage.search = lambda: self.current.sys.path
+        #: Undoes what `patch` did.
+        self.patched = contextlib.ExitStack()
 
     def open(self, paths, search):
         """Makes a space for files the current one. `search` is its `sys.path`."""
@@ -182,10 +190,12 @@ class Spaces:
         self.current.forget()
         self.current = self.main
         self.waiting += 1
+        if self.coverage is not None:
+            self.coverage.forget()
 
     def discard(self, at_least=1):
         """Ends the spaces of the last files, all at a time."""
-        if self.waiting < at_least:
+        if self.waiting < at_least or self.is_kept:
             return
         group, self.group, self.waiting = self.group, None, 0
         # What cannot be ended is no failure of a test: it is printed, and not given to pytest.
@@ -197,7 +207,15 @@ class Spaces:
         if not report.clean:
             self.leaks.append(str(report))
 
+    def set(self, module, name, value):
+        """Sets what a module has, for as long as tests run in these spaces."""
+        undo = delattr if name not in vars(module) else lambda *args: setattr(*args, old)
+        old = vars(module).get(name)
+        setattr(module, name, value)
+        self.patched.callback(undo, module, name)
+
     def patch(self):
+        """Turns pytest to these spaces, until `patched` is closed."""
         import unittest.mock
 
         import _pytest.assertion
@@ -212,24 +230,23 @@ class Spaces:
         import _pytest.python
 
         for module in (_pytest.monkeypatch, _pytest.outcomes, _pytest.pytester):
-            module.sys = OfTests(self, sys)
-        _pytest.capture.sys = StreamsOfTests(self, sys)
+            self.set(module, "sys", OfTests(self, sys))
+        self.set(_pytest.capture, "sys", StreamsOfTests(self, sys))
         # Plugins are of the environment, or of the tests.
-        _pytest.config.sys = OfTests(
-            self, sys, modules=lambda: collections.ChainMap(self.current.sys.modules, sys.modules)
-        )
+        modules = lambda: collections.ChainMap(self.current.sys.modules, sys.modules)
+        self.set(_pytest.config, "sys", OfTests(self, sys, modules=modules))
         # Names in strings, of what is to be patched, are names of the tests. Standard modules are in all spaces.
         for module in (_pytest.monkeypatch, _pytest.outcomes):
-            module.__import__ = lambda *args, **kwargs: self.current.import_(*args, **kwargs)
-            module.importlib = OfTests(self, importlib)
-        unittest.mock.pkgutil = OfTests(self, pkgutil)
+            self.set(module, "__import__", lambda *args, **kwargs: self.current.import_(*args, **kwargs))
+            self.set(module, "importlib", OfTests(self, importlib))
+        self.set(unittest.mock, "pkgutil", OfTests(self, pkgutil))
         for module in (_pytest.config, _pytest.doctest, _pytest.python):
             if hasattr(module, "import_path"):
-                module.import_path = self.import_path
+                self.set(module, "import_path", self.import_path)
         scandir = _pytest.pathlib.scandir
         for module in (_pytest.main, _pytest.python):
             if hasattr(module, "scandir"):
-                module.scandir = lambda path, *args: self.on_the_way(os.fspath(path), scandir(path, *args))
+                self.set(module, "scandir", lambda path, *args: self.on_the_way(os.fspath(path), scandir(path, *args)))
         install = _pytest.assertion.install_importhook
 
         def install_importhook(config):
@@ -245,7 +262,7 @@ class Spaces:
             hook.mark_rewrite = mark_rewrite
             return hook
 
-        _pytest.assertion.install_importhook = install_importhook
+        self.set(_pytest.assertion, "install_importhook", install_importhook)
 
     def import_path(self, path, **options):
         __tracebackhide__ = True

@@ -6,11 +6,15 @@ files that ran before it are halved until those are left that it takes, and what
 
 import contextlib
 import os
+import shlex
 
 from modspace.testing.display import Display
 from modspace.testing.files import Files
 from modspace.testing.leftovers import Look, shown, was_imported
 from modspace.testing.runner import Runner
+
+#: The outcome of a file that has no tests, because of an error.
+BROKEN = "cannot be collected"
 
 #: How many of the things that a file left are told.
 TOLD = 12
@@ -32,11 +36,14 @@ class Hunt(Runner):
         if reporter is not None:
             # It is not about what passed.
             reporter.summary_stats = lambda: None
+        if not self.files:
+            return True
         try:
             with self.runner.without_reports(self):
                 apart = self.outcomes_apart()
                 tests = sum(map(len, apart.values()))
-                terminal.line(f"{tests} tests of {len(self.paths)} files, apart and together")
+                terminal.line(f"{counted(tests, 'test')} of {counted(len(self.paths), 'file')}, apart and together")
+                self.tell_broken(terminal, apart)
                 for victim in self.victims(apart):
                     self.explain(terminal, *victim, apart)
         finally:
@@ -57,7 +64,7 @@ class Hunt(Runner):
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.outcomes[report.nodeid] = "cannot be collected"
+            self.outcomes[report.nodeid] = BROKEN
 
     # Running files.
 
@@ -92,6 +99,14 @@ class Hunt(Runner):
 
     # Explaining.
 
+    @staticmethod
+    def tell_broken(terminal, apart):
+        """Says which files nothing can be found out about."""
+        for outcomes in apart.values():
+            for name, outcome in outcomes.items():
+                if outcome == BROKEN:
+                    terminal.line(f"{name} {BROKEN} alone, and is left out", bold=True)
+
     def explain(self, terminal, victim, tests, before, together, apart):
         self.found += len(tests)
         terminal.line()
@@ -106,8 +121,8 @@ class Hunt(Runner):
         for path in polluters:
             self.tell_leftovers(terminal, path)
         if names:
-            selected = " ".join([*names, *tests])
-            terminal.line(f"  see it with: modspace test --isolate none {selected}")
+            selected = shlex.join([*self.options["environment"], "--isolate", "none", *names, *tests])
+            terminal.line(f"  see it with: modspace test {selected}")
 
     def smallest(self, paths, victim, tests, apart):
         """Of the files, so few that without one of them the tests have their outcomes (Zeller's ddmin)."""
@@ -170,9 +185,13 @@ class Hunt(Runner):
         if len(looks) == 2:
             changes += looks[0].changes_to(looks[1])
         own = os.path.splitext(os.path.basename(path))[0]
-        changes = [(what, how) for what, how in changes if not what.startswith(f"{own}.")]
+        changes = [(what, how) for what, how in changes if not what.startswith((f"{own}.", f"sys.modules[{own!r}]"))]
         # What was only imported, last: that alone rarely disturbs.
         return sorted(dict(changes).items(), key=lambda change: (change[1] == "was imported", change[0]))
+
+
+def counted(count, noun):
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def record_codecs(space, calls):

@@ -17,6 +17,8 @@ class Results:
 
     def __init__(self, write):
         self.write = write
+        #: Why they could not be written.
+        self.error = None
         #: Tells what there is to say of each file.
         self.files = list
         self.begun = time.time()
@@ -29,10 +31,13 @@ class Results:
         subtest = getattr(report, "context", None)
         test = self.test(report.nodeid, subtest and subtest._to_json())
         test["seconds"] += report.duration
+        # A report has those of the phases before it, too.
+        outputs = dict.fromkeys(OUTPUTS.values() if report.sections else (), "")
         for heading, text in report.sections:
             for name, output in OUTPUTS.items():
                 if heading.startswith(name):
-                    test[output] = text if not test[output] else test[output] + text
+                    outputs[output] += text
+        test.update(outputs)
         test["properties"] = [[str(name), str(value)] for name, value in report.user_properties]
         expected = hasattr(report, "wasxfail")
         if report.failed:
@@ -84,11 +89,15 @@ class Results:
         for test in self.tests.values():
             for output in OUTPUTS.values():
                 test[output] = clean(test[output])
-        self.write(json.dumps({
+        document = json.dumps({
             "pytest": pytest.__version__,
             "begun": self.begun,
             "seconds": time.time() - self.begun,
             "status": int(exitstatus),
             "tests": list(self.tests.values()),
             "files": self.files(),
-        }))
+        })
+        try:
+            self.write(document)
+        except OSError as error:
+            self.error = error

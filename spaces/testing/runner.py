@@ -1,6 +1,7 @@
 """Looking for test files, without importing them, and running them, here or by workers."""
 
 import os
+import sys
 import time
 
 from modspace.testing import changes, display, search, state, workers
@@ -16,6 +17,8 @@ class Runner:
     collection_errors = 0
     #: As `workers.Run.interrupted_at`.
     interrupted_at = None
+    #: What runs files in this process, if something does.
+    here = None
     #: Whether pytest has to start anew, because of what it has read when it started.
     is_to_restart = False
 
@@ -45,6 +48,8 @@ class Runner:
         if self.options["changed"] is not None:
             self.choose_changed(self.options["changed"])
         display.end_line_of_collection(self.config, len(self.files))
+        if self.options["shard"] is not None and not self.files:
+            display.say(self.config, "no file is in part {} of {}".format(*self.options["shard"]))
         return True
 
     def choose_changed(self, revision):
@@ -69,7 +74,8 @@ class Runner:
         elif self.files:
             self.run_elsewhere(session, count)
         self.check_errors(session, self.collection_errors)
-        if self.options["changed"] is not None and not self.files:
+        is_part = self.options["changed"] is not None or self.options["shard"] is not None
+        if is_part and not self.files:
             # That nothing is to be run is no mistake.
             session.testscollected = 1
         return True
@@ -123,6 +129,7 @@ class Runner:
         files = Files(self.spaces, session, self.options)
         self.left, self.imports = files.left, files.imports
         self.display.is_last = lambda: files.is_last
+        self.here = files
         collected = 0
         try:
             for arguments, path in self.files:
@@ -138,7 +145,13 @@ class Runner:
             session.testscollected = collected
             files.end()
 
+    def pytest_runtest_setup(self):
+        if self.here is not None:
+            self.here.is_last = self.here.begins_last
+
     def run_elsewhere(self, session, count):
+        # They write to the same place with `-s`.
+        sys.stdout.flush()
         known = self.known(TIMES)
         files = self.files
         if not self.config.getoption("failedfirst", False) and known:

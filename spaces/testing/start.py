@@ -2,7 +2,7 @@
 
 import sys
 
-from modspace.testing import unittests
+from modspace.testing import coverage, unittests
 from modspace.testing.modules import Spaces, without_closed
 from modspace.testing.pollution import Hunt
 from modspace.testing.results import Results
@@ -11,10 +11,15 @@ from modspace.testing.watch import Watch
 from modspace.testing.workers import Worker
 
 
+#: As pytest has it.
+INTERNAL_ERROR = 3
+
+
 def run(options):
     """Runs pytest, or unittest, with `options["args"]`, and returns its exit code."""
     try:
-        return start(options)
+        options.setdefault("coverage", None)
+        return coverage.run(options, start) if options.get("cov") else start(options)
     except KeyboardInterrupt:
         # Before pytest looks after it itself, or after that.
         print("modspace test: interrupted", file=sys.stderr)
@@ -35,10 +40,11 @@ def start(options):
         return 4
     sys.argv[:] = ["pytest", *options["args"]]
     # What workers hear, the run writes.
-    plugins = [Results(options["write_reports"])] if options["has_reports"] and options["link"] is None else []
+    results = Results(options["write_reports"]) if options["has_reports"] and options["link"] is None else None
+    plugins = [] if results is None else [results]
     if options["isolate"] == "none":
         sys.path[:0] = options["path"]
-        return int(pytest.main(options["args"], plugins=plugins))
+        return status_of(int(pytest.main(options["args"], plugins=plugins)), results)
     # What pytest puts its own before.
     sys.unraisablehook = without_closed(sys.unraisablehook)
     while True:
@@ -54,4 +60,12 @@ def start(options):
         with spaces.main.space:
             status = int(pytest.main(options["args"], plugins=[*plugins, runner]))
         if not runner.is_to_restart:
-            return status
+            return status_of(status, results)
+
+
+def status_of(status, results):
+    """The exit status of a run whose reports may not have been written."""
+    if results is None or results.error is None:
+        return status
+    print(f"modspace test: {results.error}", file=sys.stderr)
+    return status or INTERNAL_ERROR

@@ -224,14 +224,14 @@ class AbstractClasses:
     def look(cls):
         return [registered for reference in _abc._get_dump(cls)[0] if (registered := reference()) is not None]
 
-    def restore(self, space):
-        """Yields what was registered since the last time, by tests of a space."""
+    def restore(self, space, loaded):
+        """Yields what was registered since the last time, by tests of a space. `loaded` is as `is_by_tests` has it."""
         if abc.get_cache_token() == self.token:
             return
         for key, cls in self.classes.items():
             before, now = self.registered[key], self.look(cls)
             new = [registered for registered in now if not any(registered is one for one in before)]
-            own = [registered for registered in new if is_by_tests(space, registered)]
+            own = [registered for registered in new if is_by_tests(space, registered, loaded)]
             before.extend(registered for registered in new if not any(registered is one for one in own))
             if own:
                 for registered in own:
@@ -249,7 +249,7 @@ class Shared:
 
     def __init__(self, restore_classes):
         loaded = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
-        handed_out = "logging", "unittest", "warnings"
+        handed_out = "logging", "pytest", "unittest", "warnings"
         self.attributes = Attributes([module for module in loaded if module.__name__.partition(".")[0] in handed_out])
         self.classes = AbstractClasses(loaded)
         self.restore_classes = restore_classes
@@ -257,19 +257,22 @@ class Shared:
     def begin(self):
         """Notes how the process is before a file."""
         self.process = Process()
+        self.loaded = set(sys.modules)
 
     def restore(self, space):
         """Puts all back that was changed in a space, and returns what that was, and how it was changed."""
-        changes = [*self.process.restore(space), *self.attributes.restore(), *self.classes.restore(space)]
+        changes = [
+            *self.process.restore(space, self.loaded), *self.attributes.restore(), *self.classes.restore(space, self.loaded)
+        ]
         for cls, name, was_there in self.restore_classes(lambda value: is_of(space, value)):
             changes.append((f"{cls.__module__}.{cls.__qualname__}.{name}", "was changed" if was_there else "was added"))
         return changes
 
 
-def is_by_tests(space, cls):
+def is_by_tests(space, cls, loaded):
     """Whether it is the tests of a space that have a class registered, and not a module of the standard library that was
-    loaded meanwhile, which registers its own classes, once."""
-    return cls.__module__ in sys.modules or is_of(space, cls)
+    not among those `loaded` before: it registers its own classes, once."""
+    return cls.__module__ in loaded or is_of(space, cls)
 
 
 def is_of(space, value):
@@ -329,8 +332,8 @@ class Process:
     def numbers():
         return tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
-    def restore(self, space):
-        """Yields what was changed in a space, and how."""
+    def restore(self, space, loaded):
+        """Yields what was changed in a space, and how. `loaded` is as `is_by_tests` has it."""
         for name in sorted({*self.environ, *os.environ}):
             before, now = self.environ.get(name), os.environ.get(name)
             if before != now and name != "PYTEST_CURRENT_TEST":
@@ -375,7 +378,7 @@ class Process:
         if copyreg.dispatch_table != self.reducers:
             for cls in {*self.reducers, *copyreg.dispatch_table}:
                 new = copyreg.dispatch_table.get(cls)
-                if cls not in self.reducers and not is_by_tests(space, cls) and not is_of(space, new):
+                if cls not in self.reducers and not is_by_tests(space, cls, loaded) and not is_of(space, new):
                     self.reducers[cls] = new
                 elif self.reducers.get(cls) is not new:
                     yield "copyreg", f"how {cls.__qualname__} is pickled was changed"

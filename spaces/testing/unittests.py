@@ -43,7 +43,11 @@ def run(options):
     runner.stream.write(end)
     runner.stream.flush()
     if options["has_reports"]:
-        options["write_reports"](suite.record.document(status, suite.files()))
+        try:
+            options["write_reports"](suite.record.document(status, suite.files()))
+        except OSError as error:
+            print(f"modspace test: {error}", file=sys.stderr)
+            return status or 3
     return status
 
 
@@ -152,6 +156,8 @@ class Suite:
             stream = getattr(sys, name)
             stream.write(data.decode(stream.encoding, "backslashreplace"))
             stream.flush()
+        elif event == "covered":
+            self.options["coverage"].add(*details)
         else:
             self.record.hear(self.name(self.path), event, *details)
             self.result.hear(event, *details)
@@ -196,7 +202,11 @@ def work(options):
     try:
         link.ready()
         while (file := link.next()) is not None:
-            files.run(*file)
+            try:
+                files.run(*file)
+            finally:
+                if options["coverage"] is not None:
+                    tell("covered", options["coverage"].news())
             link.done(marshal.dumps({"left": files.left, "is_stopped": files.is_stopped}))
             files.left = []
     except KeyboardInterrupt as error:

@@ -39,6 +39,8 @@ class Worker:
     """A plugin of the pytest in a worker, which has no files to look for and nobody to show anything."""
 
     is_to_restart = False
+    #: Whether there is somebody to tell: what happens while pytest starts, the run has seen itself.
+    is_ready = False
 
     def __init__(self, spaces, options):
         import pytest
@@ -50,7 +52,8 @@ class Worker:
             pytest.hookimpl(tryfirst=True)(hook)
 
     def tell(self, *event):
-        self.link.event(marshal.dumps(plain(event)))
+        if self.is_ready:
+            self.link.event(marshal.dumps(plain(event)))
 
     def pytest_load_initial_conftests(self, early_config):
         self.spaces.config = early_config
@@ -78,18 +81,28 @@ class Worker:
         return True
 
     def pytest_runtestloop(self, session):
+        import pytest
+
         files = Files(self.spaces, session, self.options)
         files.is_stopped = self.link.is_stopped
         try:
             self.link.ready()
+            self.is_ready = True
             while (file := self.link.next()) is not None:
-                collected = files.run(*file)
+                try:
+                    collected = files.run(*file)
+                finally:
+                    if self.options["coverage"] is not None:
+                        self.tell("covered", self.options["coverage"].news())
                 imports = sorted(files.imports.pop(file[1], ()))
                 self.link.done(marshal.dumps(plain({"collected": collected, "left": files.left, "imports": imports})))
                 files.left = []
                 if session.shouldstop:
                     raise session.Interrupted(session.shouldstop)
-                session.shouldfail = False
+                # It does not let itself be set to that in the open.
+                session._shouldfail = False
+        except pytest.UsageError as error:
+            self.link.interrupted(marshal.dumps(plain(("usage", list(error.args), None))))
         finally:
             files.end()
             session.testscollected = 1
@@ -191,6 +204,7 @@ class Listener:
             except KeyboardInterrupt as error:
                 if interrupt is not None:
                     self.workers.kill()
+                    self.on_killed()
                     break
                 interrupt = error
                 self.workers.interrupt()
@@ -202,6 +216,9 @@ class Listener:
 
     def wait(self):
         """Nothing happens."""
+
+    def on_killed(self):
+        """Workers have been ended in the middle of what they did."""
 
     def name(self, path):
         """A file's name as node ids have it."""
@@ -233,15 +250,85 @@ class Listener:
         self.tell(worker)
 
 
-class Run(Listener):
-    """Has files run by workers, and tells pytest what became of them."""
+class Teller:
+    """Tells a session of pytest what a worker has told."""
 
-    def __init__(self, session, files, options, count, display):
-        super().__init__(session.config.rootpath)
+    def __init__(self, session):
         self.session = session
         self.config = session.config
         self.hook = session.config.hook
+
+    def error(self, where, kind, text, status):
+        """What ends the run, by what `Worker.end_of_run` says of it."""
+        from _pytest.config import UsageError
+        from _pytest.outcomes import Exit
+
+        if kind == "usage":
+            return UsageError(*text)
+        if kind == "exit":
+            return Exit(text, status)
+        if kind == "stop":
+            return self.session.Interrupted(text)
+        return InternalError(f"{where}:\n{text}") if kind == "internal" else KeyboardInterrupt()
+
+    def report(self, data):
+        if not isinstance(data, dict):
+            return data
+        report = self.hook.pytest_report_from_serializable(config=self.config, data=data)
+        subtest = data.get("_subtest.context")
+        if subtest is not None:
+            # pytest takes the texts that it reads for values, and so would show the texts of texts.
+            object.__setattr__(report.context, "kwargs", subtest["kwargs"])
+        return report
+
+    def tell_start(self, nodeid, location):
+        self.hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+
+    def tell_finish(self, nodeid, location):
+        self.hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def tell_report(self, data, failed):
+        self.hook.pytest_runtest_logreport(report=self.report(data))
+
+    def tell_collected(self, data, names, failed):
+        from _pytest.reports import CollectErrorRepr
+
+        report = self.report(data)
+        report.result = [Stand(name) for name in names]
+        if isinstance(report.longrepr, str):
+            report.longrepr = CollectErrorRepr(report.longrepr)
+        self.hook.pytest_collectreport(report=report)
+
+    def tell_covered(self, lines):
+        self.coverage.add(lines)
+
+    def tell_deselected(self, names):
+        self.hook.pytest_deselected(items=[Stand(name) for name in names])
+
+    def tell_warning(self, warning, when, nodeid, location):
+        text, names, filename, line_number, line = warning
+        category = self.category(*names) if names is not None else Warning
+        message = warnings.WarningMessage(category(text), category, filename, line_number, line=line)
+        known = {"warning_message": message, "when": when, "nodeid": nodeid, "location": location}
+        self.hook.pytest_warning_recorded.call_historic(kwargs=known)
+
+    @staticmethod
+    def category(module, name):
+        """A warning's class, or one of its name where the class is the tests' own."""
+        known = getattr(builtins if module == "builtins" else sys.modules.get(module), name, None)
+        if isinstance(known, type) and issubclass(known, Warning):
+            return known
+        return types.new_class(name, (Warning,), exec_body=lambda body: body.update(__module__=module))
+
+
+class Run(Teller, Listener):
+    """Has files run by workers, and tells pytest what became of them."""
+
+    def __init__(self, session, files, options, count, display):
+        Teller.__init__(self, session)
+        Listener.__init__(self, session.config.rootpath)
         self.display = display
+        self.coverage = options["coverage"]
         #: As `Files.left`.
         self.left = []
         self.leaks = []
@@ -297,21 +384,19 @@ class Run(Listener):
         self.tell(worker)
 
     def on_interrupted(self, worker, data):
-        from _pytest.outcomes import Exit
-
-        kind, text, status, path, line, message = marshal.loads(data)
+        kind, text, status, *where = marshal.loads(data)
         if self.end is not None:
             return
-        if kind == "exit":
-            self.end = Exit(text, status)
-        elif kind == "stop":
-            self.end = self.session.Interrupted(text)
-        elif kind == "internal":
-            self.end = InternalError(f"in worker gw{worker}:\n{text}")
-        else:
-            self.end = KeyboardInterrupt()
-            self.interrupted_at = path, line, message
+        self.end = self.error(f"in worker gw{worker}", kind, text, status)
+        if isinstance(self.end, KeyboardInterrupt):
+            self.interrupted_at = tuple(where)
         self.workers.stop()
+
+    def on_killed(self):
+        begun = [event for _, events in self.running.values() for event in events if event[0] in ("start", "finish")]
+        running = [event for event in begun[-1:] if event[0] == "start"]
+        for _, name, (path, line, _) in running:
+            self.interrupted_at = path, (line or 0) + 1, f"{name} did not come to its end"
 
     def on_finished(self, worker, data):
         self.leaks.extend(marshal.loads(data)["leaks"])
@@ -325,9 +410,10 @@ class Run(Listener):
     def tell(self, worker):
         """Tells pytest what was heard of the file that a worker has run."""
         path, events = self.running.pop(worker)
-        last = max((index for index, event in enumerate(events) if event[0] == "report"), default=None)
+        last = max((index for index, event in enumerate(events) if event[0] == "start"), default=None)
         for index, (name, *rest) in enumerate(events):
-            self.display.is_last = lambda: last is not None and index >= last
+            # Not as it begins: pytest ends the line of the file before then.
+            self.display.is_last = lambda: last is not None and index > last
             getattr(self, "tell_" + name)(*rest)
         self.display.is_last = lambda: False
         self.display.done += 1
@@ -355,45 +441,3 @@ class Run(Listener):
 
         report = CollectReport(name, "failed", text.format(last and last[1]), [])
         return [("collected", report, [], True)]
-
-    def report(self, data):
-        if not isinstance(data, dict):
-            return data
-        report = self.hook.pytest_report_from_serializable(config=self.config, data=data)
-        subtest = data.get("_subtest.context")
-        if subtest is not None:
-            # pytest takes the texts that it reads for values, and so would show the texts of texts.
-            object.__setattr__(report.context, "kwargs", subtest["kwargs"])
-        return report
-
-    def tell_start(self, nodeid, location):
-        self.hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-
-    def tell_finish(self, nodeid, location):
-        self.hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
-
-    def tell_report(self, data, failed):
-        self.hook.pytest_runtest_logreport(report=self.report(data))
-
-    def tell_collected(self, data, names, failed):
-        report = self.report(data)
-        report.result = [Stand(name) for name in names]
-        self.hook.pytest_collectreport(report=report)
-
-    def tell_deselected(self, names):
-        self.hook.pytest_deselected(items=[Stand(name) for name in names])
-
-    def tell_warning(self, warning, when, nodeid, location):
-        text, names, filename, line_number, line = warning
-        category = self.category(*names) if names is not None else Warning
-        message = warnings.WarningMessage(category(text), category, filename, line_number, line=line)
-        known = {"warning_message": message, "when": when, "nodeid": nodeid, "location": location}
-        self.hook.pytest_warning_recorded.call_historic(kwargs=known)
-
-    @staticmethod
-    def category(module, name):
-        """A warning's class, or one of its name where the class is the tests' own."""
-        known = getattr(builtins if module == "builtins" else sys.modules.get(module), name, None)
-        if isinstance(known, type) and issubclass(known, Warning):
-            return known
-        return types.new_class(name, (Warning,), exec_body=lambda body: body.update(__module__=module))

@@ -5,7 +5,7 @@ mod manifest;
 mod report;
 mod run;
 mod store;
-mod test;
+pub(crate) mod test;
 
 use std::io::Write;
 

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use super::run::{complain, interpreter};
 use crate::{
-    Error, lifecycle,
+    Error, Pattern, lifecycle,
     testing::{self, Isolation, Link, TestRun, Unittest},
 };
 
@@ -53,7 +53,7 @@ pub(super) struct TestOptions {
     python_path: Vec<PathBuf>,
 
     /// The virtual environment whose site-packages are used [default: the active one]
-    #[arg(long, value_name = "DIR", env = "VIRTUAL_ENV", conflicts_with = "python_path")]
+    #[arg(long, value_name = "DIR", conflicts_with = "python_path")]
     venv: Option<PathBuf>,
 
     /// Run the tests of PATHS (files, directories, dotted names) with unittest's runner, without pytest
@@ -98,8 +98,20 @@ pub(super) struct TestOptions {
     #[arg(long, value_name = "REV")]
     changed: Option<String>,
 
+    /// Note which lines of SOURCE run, a directory or a package, in a data file of `coverage` (may be repeated) [default: what
+    /// the configuration of `coverage` names, or the current directory]
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with_all = ["watch", "find_pollution", "collect_only"]
+    )]
+    cov: Vec<String>,
+
     /// Instead of testing, find out which tests depend on what other files leave, and what that is
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["collect_only", "junit", "json"])]
     find_pollution: bool,
 
     /// Write the results to FILE in the format of JUnit
@@ -210,18 +222,74 @@ impl TestOptions {
         arguments
     }
 
+    /// The options by which that is said, as a command line has them.
+    fn environment(&self) -> Vec<String> {
+        let options = |option: &'static str| move |path: &PathBuf| [option.to_owned(), path.display().to_string()];
+        let paths = self.python_path.iter().flat_map(options("--python-path"));
+        paths.chain(self.venv.iter().flat_map(options("--venv"))).collect()
+    }
+
     /// The directories with pytest and the libraries.
     fn site(&self) -> Result<Vec<PathBuf>, Error> {
         if !self.python_path.is_empty() {
             return self.python_path.iter().map(|given| existing(given, "--python-path")).collect();
         }
-        let Some(given) = &self.venv else { return Ok(Vec::new()) };
-        let venv = existing(given, "--venv")?;
+        let active = || std::env::var_os("VIRTUAL_ENV").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let (option, given) = match &self.venv {
+            Some(given) => ("--venv", given.clone()),
+            None => match active() {
+                Some(active) => ("VIRTUAL_ENV", active),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let venv = existing(&given, option)?;
         site_packages(&venv).map(|site| vec![site]).ok_or_else(|| Error::Manifest {
-            path: format!("--venv {}", given.display()),
+            path: format!("{option} {}", given.display()),
             message: "is no virtual environment: it has no lib/python*/site-packages".to_owned(),
         })
     }
+}
+
+/// The directories that the `.pth` files of a site directory name, as `site.addsitedir` reads them: projects that are installed
+/// in place. Lines that are code are left out, and said to be where a project would be missing.
+fn named_by_pth_files(site: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(site)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            !is_hidden && path.extension().is_some_and(|extension| extension == "pth")
+        })
+        .collect();
+    files.sort();
+    let mut directories = Vec::new();
+    for file in files {
+        let text = std::fs::read(&file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        for line in text.trim_start_matches('\u{feff}').lines().map(str::trim_end) {
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            if line.starts_with("import ") || line.starts_with("import\t") {
+                if line.contains("__editable__") {
+                    complain(&Error::Manifest {
+                        path: file.display().to_string(),
+                        message:
+                            "finds a project by code, which is not run: name the project's directory in PYTHONPATH"
+                                .to_owned(),
+                    });
+                }
+                continue;
+            }
+            let directory = site.join(line);
+            if directory.is_dir() && !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+    }
+    directories
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -279,6 +347,25 @@ pub(super) fn test(options: &TestOptions) -> u8 {
 }
 
 fn start(options: &TestOptions) -> Result<u8, Error> {
+    run_in_runtime(run_of(options)?, None)
+}
+
+/// The arguments alone.
+#[derive(Debug, Parser)]
+#[command(name = "modspace test")]
+struct Alone {
+    #[command(flatten)]
+    options: TestOptions,
+}
+
+/// What `modspace test` does with these arguments, or what it says of them.
+pub(crate) fn parse(arguments: Vec<String>) -> Result<TestRun, String> {
+    let program = std::iter::once("modspace test".to_owned());
+    let alone = Alone::try_parse_from(program.chain(arguments)).map_err(|error| error.render().to_string())?;
+    run_of(&alone.options).map_err(|error| error.to_string())
+}
+
+fn run_of(options: &TestOptions) -> Result<TestRun, Error> {
     let by_files = [
         ("-j", options.jobs.is_some_and(|jobs| jobs > 1)),
         ("--timeout", options.timeout.is_some()),
@@ -295,6 +382,12 @@ fn start(options: &TestOptions) -> Result<u8, Error> {
             message: format!("is plain pytest in one process and knows no files: leave out {option}"),
         });
     }
+    for (option, patterns) in [("--share", &options.share), ("--fresh", &options.fresh)] {
+        for pattern in patterns {
+            let wrong = |error: Error| Error::Manifest { path: option.to_owned(), message: error.to_string() };
+            Pattern::new(pattern).map_err(wrong)?;
+        }
+    }
     let path = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let path = std::env::split_paths(&path).filter(|entry| !entry.as_os_str().is_empty());
     let by_workers = by_files[..2].iter().find(|(_, is_given)| *is_given);
@@ -304,16 +397,22 @@ fn start(options: &TestOptions) -> Result<u8, Error> {
             message: format!("runs files in one process: leave out {option}"),
         });
     }
-    let run = TestRun {
+    let site = options.site()?;
+    // Of directories that are named by themselves, CPython's `PYTHONPATH` reads none, either.
+    let environment = if options.python_path.is_empty() { site.as_slice() } else { &[] };
+    let in_place = environment.iter().flat_map(|site| named_by_pth_files(site));
+    Ok(TestRun {
         isolation: options.isolate.into(),
         share: options.share.clone(),
         fresh: options.fresh.clone(),
         watch: options.watch,
         changed: options.changed.clone(),
         leaks: options.leaks,
+        cov: options.cov.clone(),
         find_pollution: options.find_pollution,
-        site: options.site()?,
-        path: path.filter_map(|entry| std::path::absolute(entry).ok()).collect(),
+        site: site.clone(),
+        environment: options.environment(),
+        path: path.filter_map(|entry| std::path::absolute(entry).ok()).chain(in_place).collect(),
         arguments: if options.unittest { options.paths.clone() } else { options.arguments() },
         unittest: options.unittest.then(|| Unittest {
             verbosity: (1 + options.verbose.min(1)).saturating_sub(options.quiet),
@@ -326,8 +425,7 @@ fn start(options: &TestOptions) -> Result<u8, Error> {
         junit: options.junit.as_deref().map(|path| writable(path, "--junit")).transpose()?,
         json: options.json.as_deref().map(|path| writable(path, "--json")).transpose()?,
         worker: None,
-    };
-    run_in_runtime(run, None)
+    })
 }
 
 /// Runs test files for another process, with which it talks by standard input.

@@ -8,6 +8,7 @@
 use dashmap::DashMap;
 use rustpython_vm::{PyRef, PyResult, VirtualMachine, builtins::PyCode};
 
+use super::library;
 use crate::vm::code::{self, copy_pristine};
 
 /// What a piece of code was compiled from.
@@ -33,7 +34,10 @@ impl CodeCache {
         if let Some(code) = self.frozen.get(name).map(|code| code.clone()) {
             return Ok(copy_pristine(&code, vm));
         }
-        let code = code::frozen(name, vm)?;
+        let code = match library::source(name) {
+            Some(source) => source.compile(vm)?,
+            None => code::frozen(name, vm)?,
+        };
         let copy = copy_pristine(&code, vm);
         self.frozen.insert(name.to_owned(), code);
         Ok(copy)

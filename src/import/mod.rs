@@ -12,6 +12,7 @@
 //! | [`context`] | the context space |
 //! | [`locks`], [`waits`] | module locks and the waits-for graph |
 //! | [`aside`] | import states that one thread has for itself |
+//! | [`library`] | submodules of `modspace` |
 //! | [`life`] | who is inside a generation, and who may be |
 //! | [`cache`] | the code cache |
 //! | [`table`] | the module table |
@@ -25,6 +26,7 @@ pub(crate) mod generation;
 pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod level;
+pub(crate) mod library;
 pub(crate) mod life;
 pub(crate) mod locks;
 pub(crate) mod originals;

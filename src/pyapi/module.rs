@@ -40,7 +40,7 @@ fn reimport(key: PyRef<SpaceKey>, module: PyObjectRef, args: ForceArgs, vm: &Vir
 pub(crate) mod modspace {
     use rustpython_vm::{
         AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-        builtins::{PyStrRef, PyTypeRef},
+        builtins::{PyDictRef, PyStrRef, PyTypeRef},
         class::PyClassImpl,
         function::PosArgs,
     };
@@ -180,6 +180,13 @@ pub(crate) mod modspace {
     #[pyfunction]
     fn why(object: PyObjectRef, vm: &VirtualMachine) -> Option<String> {
         lifecycle::why(&object, vm)
+    }
+
+    /// What `modspace test` does with these arguments, for `modspace.testing`.
+    #[pyfunction]
+    fn _test_options(arguments: Vec<String>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+        let run = crate::cli::test::parse(arguments).map_err(|text| vm.new_value_error(text))?;
+        crate::testing::options(run, None, vm)
     }
 
     /// The space that a module, function, class or instance belongs to; None for native and platform ones.

@@ -82,6 +82,8 @@ pub(crate) fn customise(
         // Programs see the class they know; see `natives::guard_caches`.
         "functools" => dict.set_item("_lru_cache_wrapper", natives::native_cache(vm)?, vm),
         "_sqlite3" => natives::own_adapters(generation, dict, vm),
+        // A package: its submodules are written in Python.
+        "modspace" => dict.set_item("__path__", vm.ctx.new_list(Vec::new()).into(), vm),
         "weakref" => visible::own_finalizers(generation, dict, vm),
         _ => Ok(()),
     }

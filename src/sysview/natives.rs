@@ -17,7 +17,7 @@ use crate::{
         boot,
         generation::{Generation, Shared},
         key::SpaceKey,
-        locks,
+        library, locks,
         owner::{self, Owner},
         policy,
         project::{self, hidden_module},
@@ -29,13 +29,17 @@ use crate::{
     },
 };
 
-static IMP: [PyMethodDef; 5] = [
+static IMP: [PyMethodDef; 7] = [
     def("create_builtin", create_builtin),
     def("exec_builtin", exec_builtin),
     def("get_frozen_object", get_frozen_object),
     def("find_frozen", find_frozen),
+    def("is_frozen", is_frozen),
+    def("is_frozen_package", is_frozen_package),
     def("init_frozen", init_frozen),
 ];
+
+static WARNINGS: [PyMethodDef; 1] = [def("warn", warn)];
 
 static THREAD: [PyMethodDef; 4] = [
     def("start_new_thread", start_new_thread),
@@ -60,6 +64,7 @@ static THREAD_MAIN: PyMethodDef = def("thread_main", thread_main);
 pub(crate) fn emulate(vm: &VirtualMachine) -> PyResult<()> {
     replace("_imp", &IMP, vm)?;
     replace("_frozen_importlib", &IMPORTLIB, vm)?;
+    replace("_warnings", &WARNINGS, vm)?;
     guard_caches(vm)?;
     queue::install(&hidden_module("_queue", vm)?.dict(), vm)?;
     let sys = hidden::sys_dict(vm);
@@ -134,6 +139,19 @@ fn exec_builtin(module: PyRef<PyModule>, vm: &VirtualMachine) -> PyResult<i32> {
     Ok(0)
 }
 
+/// The class of a warning that exists is its category, whatever else is given (`get_category` in CPython's `Python/_warnings.c`).
+/// (Upstream checks what is given before it looks at the message.)
+fn warn(mut args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    let message = args.args.first().or_else(|| args.kwargs.get("message"));
+    if message.is_some_and(|message| message.fast_isinstance(vm.ctx.exceptions.warning)) {
+        if let Some(category) = args.args.get_mut(1) {
+            *category = vm.ctx.none();
+        }
+        args.kwargs.shift_remove("category");
+    }
+    original("_warnings", "warn", args, vm)
+}
+
 fn get_frozen_object(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
     let name = match &*args.args {
         [name] => name.downcast_ref::<PyStr>().and_then(|name| name.to_str()),
@@ -151,6 +169,11 @@ fn get_frozen_object(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
 
 /// A space made with `path=[]` finds no frozen module itself, except its import system and what is projected.
 fn find_frozen(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    if let Some(source) = of_library(&args) {
+        // Without the name by which a path would be made, under that of the standard library.
+        let found = vec![vm.ctx.none(), vm.ctx.new_bool(source.is_package).into(), vm.ctx.none()];
+        return Ok(vm.ctx.new_tuple(found).into());
+    }
     if let Some(generation) = space(vm)
         && !generation.policy.own_library
         && let Some(name) = args.args.first().and_then(|name| name.downcast_ref::<PyStr>())
@@ -162,6 +185,25 @@ fn find_frozen(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
         return Ok(vm.ctx.none());
     }
     original("_imp", "find_frozen", args, vm)
+}
+
+/// The module of our own that a function is asked for.
+fn of_library(args: &FuncArgs) -> Option<&'static library::Source> {
+    args.args.first()?.downcast_ref::<PyStr>()?.to_str().and_then(library::source)
+}
+
+fn is_frozen(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    match of_library(&args) {
+        Some(_) => Ok(vm.ctx.new_bool(true).into()),
+        None => original("_imp", "is_frozen", args, vm),
+    }
+}
+
+fn is_frozen_package(args: FuncArgs, vm: &VirtualMachine) -> PyResult {
+    match of_library(&args) {
+        Some(source) => Ok(vm.ctx.new_bool(source.is_package).into()),
+        None => original("_imp", "is_frozen_package", args, vm),
+    }
 }
 
 /// RustPython's own runs the code over the interpreter's builtins.

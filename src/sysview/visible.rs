@@ -203,6 +203,11 @@ pub(crate) fn flush(generation: &Arc<Generation>, vm: &VirtualMachine) -> bool {
         {
             flushed = false;
             unraisable(generation, error, String::new(), stream, vm);
+            // Nothing more can be written to it, and nobody is to try again: once the spaces have ended, RustPython panics where
+            // it would tell of that. (Upstream should not unwrap the import of `sys` in `run_unraisable`.)
+            for sys in [&generation.sys_dict, &hidden::sys_dict(vm)] {
+                let _ = sys.set_item(name, vm.ctx.none(), vm);
+            }
         }
     }
     flushed

@@ -10,8 +10,8 @@ mod workers;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyModule, PyStr},
+    AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyStr, PyTupleRef},
     function::PyMethodDef,
 };
 
@@ -22,12 +22,11 @@ pub(crate) use worker::{Link, connect};
 
 use crate::{
     import::{
-        boot,
         generation::{Generation, Shared},
         level,
         originals::Changed,
     },
-    vm::native::{bind, def, module_over},
+    vm::native::{bind, def},
 };
 use report::ReportFiles;
 use workers::Start;
@@ -72,8 +71,13 @@ pub(crate) struct TestRun {
     pub(crate) changed: Option<String>,
     /// Whether to say what is left of files.
     pub(crate) leaks: bool,
+    /// What to measure coverage of: directories and packages; an empty text is what there is if nobody says so. Nothing if
+    /// there is none.
+    pub(crate) cov: Vec<String>,
     /// Where pytest and the libraries are.
     pub(crate) site: Vec<PathBuf>,
+    /// By which options that was said.
+    pub(crate) environment: Vec<String>,
     /// What comes before them on the `sys.path` of the tests.
     pub(crate) path: Vec<PathBuf>,
     /// pytest's arguments.
@@ -114,27 +118,6 @@ pub(crate) struct Worker {
     pub(crate) temporary: String,
 }
 
-const PACKAGE: &str = "modspace.testing";
-
-/// In the order in which they use each other.
-const PARTS: [(&str, &str); 15] = [
-    ("state", include_str!("../../spaces/testing/state.py")),
-    ("modules", include_str!("../../spaces/testing/modules.py")),
-    ("search", include_str!("../../spaces/testing/search.py")),
-    ("files", include_str!("../../spaces/testing/files.py")),
-    ("display", include_str!("../../spaces/testing/display.py")),
-    ("workers", include_str!("../../spaces/testing/workers.py")),
-    ("results", include_str!("../../spaces/testing/results.py")),
-    ("unittest_files", include_str!("../../spaces/testing/unittest_files.py")),
-    ("unittests", include_str!("../../spaces/testing/unittests.py")),
-    ("changes", include_str!("../../spaces/testing/changes.py")),
-    ("runner", include_str!("../../spaces/testing/runner.py")),
-    ("watch", include_str!("../../spaces/testing/watch.py")),
-    ("leftovers", include_str!("../../spaces/testing/leftovers.py")),
-    ("pollution", include_str!("../../spaces/testing/pollution.py")),
-    ("start", include_str!("../../spaces/testing/start.py")),
-];
-
 /// Runs the tests in children of the generation, in which pytest is loaded. Returns pytest's exit code.
 ///
 /// # Errors
@@ -142,29 +125,8 @@ const PARTS: [(&str, &str); 15] = [
 pub(crate) fn run(generation: &Arc<Generation>, run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult {
     // Code that looks for modules, `inspect` for one, expects a `__main__`.
     generation.main(vm)?;
-    // Nobody has an own `sys.modules` yet, and the parts find each other there.
-    let modules = generation.modules(vm)?;
-    let package = vm.ctx.new_dict();
-    package.set_item("__name__", vm.ctx.new_str(PACKAGE).into(), vm)?;
-    package.set_item("__path__", vm.ctx.new_list(Vec::new()).into(), vm)?;
-    modules.set_item(PACKAGE, module_over(package.clone(), vm).into(), vm)?;
-    level::import_module(generation, "modspace", vm)?;
-    for (name, source) in PARTS {
-        let dict = part(generation, &format!("{PACKAGE}.{name}"), source, vm)?;
-        package.set_item(name, dict.into(), vm)?;
-    }
-    let start = package.get_item("start", vm)?;
+    let start = level::import_module(generation, "modspace.testing.start", vm)?;
     start.get_attr("run", vm)?.call((options(run, link, vm)?,), vm)
-}
-
-fn part(generation: &Generation, name: &str, source: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyModule>> {
-    let dict = vm.ctx.new_dict();
-    dict.set_item("__name__", vm.ctx.new_str(name).into(), vm)?;
-    dict.set_item("__builtins__", generation.builtins_dict.clone().into(), vm)?;
-    let module = module_over(dict.clone(), vm);
-    generation.modules(vm)?.set_item(name, module.clone().into(), vm)?;
-    boot::run(generation, source, &format!("<frozen {name}>"), &dict, vm)?;
-    Ok(module)
 }
 
 static RESTORE_CLASSES: PyMethodDef = def("restore_classes", restore_classes);
@@ -196,7 +158,21 @@ fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMac
     Ok(restored)
 }
 
-fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
+static WATCH_CODE: PyMethodDef = def("watch_code", watch_code);
+
+/// Sets events of pairs of a code object and these, as `sys.monitoring.set_local_events` does, but lets nobody look at code anew:
+/// this takes effect when something else is set.
+fn watch_code(_none: PyObjectRef, tool: usize, codes: Vec<PyTupleRef>, vm: &VirtualMachine) -> PyResult<()> {
+    let event = |pair: &PyTupleRef| match pair.as_slice() {
+        [code, events] => Ok(((tool, code.get_id()), events.try_to_value::<u32>(vm)?)),
+        _ => Err(vm.new_type_error("a code object and its events are expected")),
+    };
+    let events = codes.iter().map(event).collect::<PyResult<Vec<_>>>()?;
+    vm.state.monitoring.lock().local_events.extend(events);
+    Ok(())
+}
+
+pub(crate) fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult<PyDictRef> {
     let list =
         |texts: &mut dyn Iterator<Item = PyObjectRef>| -> PyObjectRef { vm.ctx.new_list(texts.collect()).into() };
     let texts = |texts: &[String]| list(&mut texts.iter().map(|text| vm.ctx.new_str(&**text).into()));
@@ -205,6 +181,8 @@ fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult<Py
     options.set_item("isolate", vm.ctx.new_str(run.isolation.as_str()).into(), vm)?;
     options.set_item("share", texts(&run.share), vm)?;
     options.set_item("fresh", texts(&run.fresh), vm)?;
+    options.set_item("cov", texts(&run.cov), vm)?;
+    options.set_item("watch_code", bind(&WATCH_CODE, vm.ctx.none(), vm), vm)?;
     options.set_item("leaks", vm.ctx.new_bool(run.leaks).into(), vm)?;
     options.set_item(
         "unittest",
@@ -217,6 +195,7 @@ fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> PyResult<Py
     let changed = run.changed.as_ref().map_or_else(|| vm.ctx.none(), |revision| vm.ctx.new_str(&**revision).into());
     options.set_item("changed", changed, vm)?;
     options.set_item("site", paths(&run.site), vm)?;
+    options.set_item("environment", texts(&run.environment), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;
     options.set_item("restore_classes", bind(&RESTORE_CLASSES, vm.ctx.none(), vm), vm)?;

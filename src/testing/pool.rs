@@ -327,7 +327,7 @@ impl Place {
                 }
                 return Ok(process);
             }
-            Received::Reply(reply) => format!(": it answered {reply:?}"),
+            Received::Reply(_) => ": it told of tests before there were any".to_owned(),
             Received::End | Received::Late => String::new(),
             Received::Wrong(error) => format!(": {error}"),
         };

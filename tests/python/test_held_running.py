@@ -74,10 +74,10 @@ class Running(Held):
         self.leak(hold, r"plugin\.handle", "", where=r"thread.*wait_with.*cargo", release=release)
 
     def test_a_local_variable_below_a_function_that_runs_for_the_first_time(self):
-        event, ready = threading.Event(), threading.Event()
+        end, ready = [], threading.Event()
         # A function runs for the first time once: each has code of its own.
-        names = {"ready": ready, "event": event}
-        exec("def first():\n    ready.set()\n    while not event.is_set(): pass\n", names)
+        names = {"ready": ready, "end": end}
+        exec("def first():\n    ready.set()\n    while not end: pass\n", names)
 
         def call_with(cargo):
             names["first"]()
@@ -87,7 +87,7 @@ class Running(Held):
             ready.wait()
 
         def release():
-            event.set()
+            end.append(True)
             join_threads("holder")
         self.leak(hold, r"plugin\.handle", "", where=r"thread.*call_with.*cargo", release=release)
 

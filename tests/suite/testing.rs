@@ -394,6 +394,31 @@ fn suites_of_packages_have_the_outcomes_of_plain_pytest() {
 }
 
 #[test]
+fn projects_that_are_installed_in_place_are_found() {
+    let folder = project(&[
+        ("source/app.py", "import sys\nloaded = sys.modules.setdefault('loaded', [])\n"),
+        (
+            "venv/lib/python3.14/site-packages/app.pth",
+            "# a comment\n../../../../source\nimport sys; sys.exit(9)\nnowhere\n",
+        ),
+        ("venv/lib/python3.14/site-packages/other.pth", "import __editable___other_finder\n"),
+        ("test_a.py", "import app\ndef test_it():\n    app.loaded.append(1)\n    assert app.loaded == [1]\n"),
+        ("test_b.py", "import app\ndef test_it():\n    app.loaded.append(1)\n    assert app.loaded == [1]\n"),
+    ]);
+    let site = folder.path().join("venv/lib/python3.14/site-packages");
+    for entry in fs::read_dir(packages("pytest")).expect("it is there").flatten() {
+        std::os::unix::fs::symlink(entry.path(), site.join(entry.file_name())).expect("a link");
+    }
+    let mut command = modspace(["test", "-j", "1", "-p", "no:cacheprovider"]);
+    command.current_dir(folder.path()).env("VIRTUAL_ENV", folder.path().join("venv"));
+    let run: Run = command.output().expect("modspace starts").into();
+    run.succeeded()
+        .stdout_has("2 passed")
+        .stderr_has("other.pth")
+        .stderr_has("name the project's directory in PYTHONPATH");
+}
+
+#[test]
 fn what_the_standard_library_completes_as_it_is_loaded_stays() {
     let source = "import array, ast, collections.abc\ndef test_it():\n    assert ast.Tuple.dims\n    \
                   assert isinstance(array.array('i'), collections.abc.MutableSequence)\n";

@@ -175,18 +175,28 @@ print(len(gc.get_referents(Base)) - before)";
 fn the_frame_of_a_functions_first_call_cannot_be_read_by_another_thread() {
     let program = "\
 import sys, threading
-end, ready = threading.Event(), threading.Event()
+end, ready = [], threading.Event()
 def first():
     mark = 1
     ready.set()
-    while not end.is_set(): pass
-thread = threading.Thread(target=first)
+    while not end: pass
+thread = threading.Thread(target=lambda: first())
 thread.start()
 ready.wait()
 frame = sys._current_frames()[thread.ident]
-while frame.f_code.co_name != 'first': frame = frame.f_back
+while frame.f_code.co_name != 'first': frame = sys._current_frames()[thread.ident]
 try: print(list(frame.f_locals))
 except RuntimeError as error: print(error)
-end.set()";
+end.append(1)";
     assert_eq!(prints(program), "cannot access frame locals while the frame is executing in another thread\n");
+}
+
+/// `sysview::natives::warn` takes the class of a warning that exists.
+#[test]
+fn the_category_beside_a_warning_is_looked_at() {
+    let program = "\
+import warnings
+try: warnings.warn(UserWarning('it'), object())
+except TypeError as error: print(error)";
+    assert_eq!(prints(program), "category must be a Warning subclass, not 'object'\n");
 }
