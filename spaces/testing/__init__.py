@@ -74,7 +74,7 @@ def run(*arguments, **options):
     Whether tests fail is told by the result; `UsageError` is raised for arguments that `modspace test` does not take.
     """
     try:
-        settings = modspace._test_options([*map(os.fspath, arguments), *command_line(options)])
+        settings = modspace._test_options([*command_line(options), *map(os.fspath, arguments)])
     except ValueError as error:
         raise UsageError(str(error)) from None
     documents = []
@@ -87,11 +87,14 @@ def run(*arguments, **options):
     settings.update(has_reports=True, write_reports=write_reports)
     space = modspace.ModuleSpace(modspace.root, name="pytest", path=[*settings["site"], *modspace.root.sys.path])
     space.sys.stdout, space.sys.stderr = sys.stdout, sys.stderr
+    current = os.environ.get("PYTEST_CURRENT_TEST")
     try:
         with space:
-            status = space.import_("modspace.testing.start").run(settings)
+            status = space.import_("modspace.testing.start").run({**settings})
     finally:
         space.discard(force=True, recursive=True)
+        if current is not None:
+            os.environ["PYTEST_CURRENT_TEST"] = current
     document = json.loads(documents[-1]) if documents else {"seconds": 0.0, "tests": [], "files": []}
     tests = [Test(**{**test, "properties": list(map(tuple, test["properties"]))}) for test in document["tests"]]
     files = [File(**{**file, "put_back": list(map(tuple, file["put_back"]))}) for file in document["files"]]
@@ -101,10 +104,12 @@ def run(*arguments, **options):
 def command_line(options):
     """Options as a command line has them."""
     for name, value in options.items():
-        for one in value if isinstance(value, (list, tuple)) else [value]:
+        for one in value if isinstance(value, (list, tuple, set, frozenset)) else [value]:
             option = f"-{name}" if len(name) == 1 else "--" + name.replace("_", "-")
             if one is True:
                 yield option
+            elif name in ("v", "q"):
+                yield from [option] * int(one)
             elif one is not None and one is not False:
                 text = str(one)
                 yield f"{option}={text}" if len(name) > 1 else option + text

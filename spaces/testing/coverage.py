@@ -11,8 +11,8 @@ import sys
 from modspace.testing import coverage_file
 from modspace.testing.coverage_settings import Settings
 
-#: One that tools do not take, so that tests of tools have theirs.
-TOOL = 3
+#: Those that tools do not take, first, so that tests of tools have theirs.
+TOOLS = 3, 4, 5, 2, 1, 0
 
 EVENTS = sys.monitoring.events
 EXTENDED = opcode.opmap["EXTENDED_ARG"]
@@ -65,18 +65,20 @@ class Coverage:
         self.codes = {}
 
     def begin(self):
-        sys.monitoring.use_tool_id(TOOL, "modspace test --cov")
+        # A run in the middle of another one has another.
+        self.tool = next(tool for tool in TOOLS if sys.monitoring.get_tool(tool) is None)
+        sys.monitoring.use_tool_id(self.tool, "modspace test --cov")
         self.listen()
 
     def listen(self):
         monitoring = sys.monitoring
-        monitoring.register_callback(TOOL, EVENTS.PY_START, self.on_start)
-        monitoring.register_callback(TOOL, EVENTS.LINE, self.on_line)
-        monitoring.register_callback(TOOL, EVENTS.INSTRUCTION, self.on_instruction)
-        monitoring.set_events(TOOL, EVENTS.PY_START)
+        monitoring.register_callback(self.tool, EVENTS.PY_START, self.on_start)
+        monitoring.register_callback(self.tool, EVENTS.LINE, self.on_line)
+        monitoring.register_callback(self.tool, EVENTS.INSTRUCTION, self.on_instruction)
+        monitoring.set_events(self.tool, EVENTS.PY_START)
 
     def end(self):
-        sys.monitoring.free_tool_id(TOOL)
+        sys.monitoring.free_tool_id(self.tool)
 
     # What happens in tests, on any thread.
 
@@ -101,11 +103,10 @@ class Coverage:
         name = code.co_filename
         if name not in self.names:
             self.names[name] = set() if self.is_measured(name) else None
-        if self.names[name] is None:
-            self.codes[id(code)] = code, None, None
-        else:
-            self.watch(code)
-        return self.codes[id(code)]
+        if self.names[name] is not None:
+            return self.watch(code)
+        known = self.codes[id(code)] = code, None, None
+        return known
 
     def is_measured(self, name):
         # What is frozen has the name of its module.
@@ -116,7 +117,8 @@ class Coverage:
         return os.path.realpath(os.path.join(self.settings.here, name))
 
     def watch(self, code):
-        events = []
+        # Other threads may run the same code, or `forget`, meanwhile: what is not asked for yet does not count as seen.
+        events, seen = [], {}
         waiting = [code]
         while waiting:
             one = waiting.pop()
@@ -124,15 +126,17 @@ class Coverage:
             # RustPython takes a jump to such an instruction for one to what comes after it when it looks for lines.
             is_long = EXTENDED in one.co_code[::2]
             lines = [line for line, *_ in one.co_positions()] if is_long else None
-            self.codes[id(one)] = one, lines, annotations(one)
+            seen[id(one)] = one, lines, annotations(one)
             events.append((one, EVENTS.INSTRUCTION if is_long else EVENTS.LINE))
         # Each call of `set_local_events` has all code looked at anew, that which runs among it.
-        self.watch_code(TOOL, events[1:])
-        sys.monitoring.set_local_events(TOOL, *events[0])
+        self.watch_code(self.tool, events[1:])
+        sys.monitoring.set_local_events(self.tool, *events[0])
+        self.codes.update(seen)
+        return seen[id(code)]
 
     def forget(self):
         """Lets go of the code objects of a file's space. Others that go on tell of their lines once more."""
-        sys.monitoring.clear_tool_id(TOOL)
+        sys.monitoring.clear_tool_id(self.tool)
         self.codes.clear()
         self.listen()
 

@@ -22,7 +22,7 @@ class Settings:
         known = configured()
         lists = {name: list_of(known.get(name, ())) for name in LISTS}
         self.has_branches, self.is_parallel, self.is_relative = [is_on(known.get(name, False)) for name in SWITCHES]
-        file = os.environ.get("COVERAGE_FILE") or os.path.expanduser(known.get("data_file", "")) or ".coverage"
+        file = os.environ.get("COVERAGE_FILE") or os.path.expandvars(os.path.expanduser(known.get("data_file", ""))) or ".coverage"
         self.data_file = os.path.join(self.here, file)
         if self.is_parallel:
             self.data_file += f".{os.uname().nodename}.{os.getpid()}"
@@ -108,7 +108,10 @@ def configured():
     import configparser
     import tomllib
 
-    for name in [os.environ.get("COVERAGE_RCFILE"), *FILES]:
+    given = os.environ.get("COVERAGE_RCFILE")
+    if given and not os.path.isfile(given):
+        raise ValueError(f"COVERAGE_RCFILE={given}: there is no such file")
+    for name in [given, *FILES]:
         if not name or not os.path.isfile(name):
             continue
         if name.endswith(".toml"):

@@ -156,10 +156,10 @@ class Spaces:
         self.group = None
         self.waiting = 0
         self.leaks = []
-        path = [*options["path"], *sys.path]
+        path = [*options["path"], *sys.path, *options["in_place"]]
         if options["share"]:
             # What is shared may lie there.
-            sys.path.extend(options["path"])
+            sys.path.extend([*options["path"], *options["in_place"]])
         self.main = Space(self, "the test run", path, self.here)
         self.current = self.main
         self.coverage = options["coverage"]

@@ -47,28 +47,48 @@ class Here:
         """It ends when `pytest.main` returns."""
 
 
+class Session(workers.Worker):
+    """A plugin of the pytest of the other session."""
+
+    def __init__(self, spaces, options):
+        import pytest
+
+        super().__init__(spaces, options)
+        pytest.hookimpl(tryfirst=True)(Session.pytest_configure)
+
+    def pytest_configure(self, config):
+        # It is the first session's, which would lose what it has written.
+        config.option.log_file = os.devnull
+        super().pytest_configure(config)
+
+
 def run(item, nextitem):
     """Runs a test as a session of its own would, with the same pytest, and tells the item's session what became of it."""
     global is_running
-    path, _, inside = item.nodeid.partition("::")
+    inside = item.nodeid.partition("::")[2]
     link = Here(([f"{item.path}::{inside}"], str(item.path)))
+    teller = workers.Teller(item.session)
+    # A worker's run knows by this which test it was that crashed it.
+    teller.tell_start(item.nodeid, item.location)
     is_running = True
     try:
         status = run_session(item, link)
     finally:
         is_running = False
-    teller = workers.Teller(item.session)
-    begun = ("start", item.nodeid, item.location)
-    events = [event for event in link.events if event[0] not in ("collected", "deselected")]
+    # What is told of the file was told when the session itself collected it.
+    events = [
+        event for event in link.events if event[0] == "report" or event[0] == "warning" and event[2] == "runtest"
+    ]
     if not any(event[0] == "report" for event in events) and (link.end is None or link.end[0] == "usage"):
         failures = [teller.report(event[1]).longreprtext for event in link.events if event[0] == "collected" and event[-1]]
         reason = link.end[1] if link.end is not None else [f"pytest ended with status {status}"]
         text = "\n".join(failures or [f"The test was not found again in a space of its own: {', '.join(reason)}."])
         link.end = None
-        events = [begun, *workers.Run.failure_of_test(begun, text, [])]
+        events = workers.Run.failure_of_test(("start", item.nodeid, item.location), text, [])[:1]
     for name, *rest in events:
         getattr(teller, "tell_" + name)(*rest)
     tear_down(item, nextitem)
+    teller.tell_finish(item.nodeid, item.location)
     if link.end is not None:
         raise teller.error(f"in the session of {item.nodeid}", *link.end)
 
@@ -81,10 +101,11 @@ def run_session(item, link):
     owner = modspace.space_of(item.module) if hasattr(item, "module") else None
     here = modspace.current()
     options = {
-        **modspace._test_options([]), "args": args, "link": link, "worker": 0, "worker_count": 1, "site": [], "coverage": None,
+        # It matters to the run where its environment is, and not here.
+        **modspace._test_options(["--python-path", os.sep]), "site": [], "args": args, "link": link, "coverage": None,
+        **identity(config),
         # Those of its file.
         "path": [] if owner in (None, here) else [entry for entry in owner.sys.path if entry not in here.sys.path],
-        "temporary": str(config._tmp_path_factory.mktemp("isolated")),
     }
     parent = modspace.ModuleSpace(here, name=item.nodeid, path=[], share=["*"])
     spaces = Spaces(options, parent)
@@ -94,11 +115,30 @@ def run_session(item, link):
         with spaces.patched:
             spaces.patch()
             with spaces.main.space:
-                return int(pytest.main(args, plugins=[workers.Worker(spaces, options)]))
+                return int(pytest.main(args, plugins=[Session(spaces, options)]))
     finally:
         with contextlib.suppress(OSError):
             os.chdir(directory)
         parent.discard(force=True, recursive=True)
+        restore_faulthandler(config)
+
+
+def identity(config):
+    """Which worker this is; the only one, where there are none."""
+    own = getattr(config, "workerinput", {"workerid": "gw0", "workercount": 1})
+    factory = getattr(config, "_tmp_path_factory", None)
+    temporary = workers.temporary_directory(config) if factory is None else str(factory.mktemp("isolated"))
+    return {"worker": own["workerid"].removeprefix("gw"), "worker_count": own["workercount"], "temporary": temporary}
+
+
+def restore_faulthandler(config):
+    """Has tracebacks of crashes go where they went: the other session has sent them to its own output."""
+    import faulthandler
+
+    from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+    if fault_handler_stderr_fd_key in config.stash:
+        faulthandler.enable(file=config.stash[fault_handler_stderr_fd_key])
 
 
 def tear_down(item, nextitem):

@@ -65,7 +65,7 @@ class Results:
         key = name, json.dumps(subtest, default=str)
         if key not in self.tests:
             self.tests[key] = {
-                "name": name, "subtest": None if subtest is None else clean(key[1]), "outcome": "passed", "seconds": 0.0,
+                "name": name, "subtest": None if subtest is None else clean(key[1]), "outcome": None, "seconds": 0.0,
                 "message": "", "details": "", "stdout": "", "stderr": "", "log": "", "properties": [],
             }
         return self.tests[key]
@@ -86,6 +86,8 @@ class Results:
     def pytest_sessionfinish(self, session, exitstatus):
         import pytest
 
+        # What did not come to its end, because the run did, has no outcome.
+        self.tests = {key: test for key, test in self.tests.items() if test["outcome"] is not None}
         for test in self.tests.values():
             for output in OUTPUTS.values():
                 test[output] = clean(test[output])

@@ -43,7 +43,7 @@ def start(options):
     results = Results(options["write_reports"]) if options["has_reports"] and options["link"] is None else None
     plugins = [] if results is None else [results]
     if options["isolate"] == "none":
-        sys.path[:0] = options["path"]
+        sys.path[:] = [*options["path"], *sys.path, *options["in_place"]]
         return status_of(int(pytest.main(options["args"], plugins=plugins)), results)
     # What pytest puts its own before.
     sys.unraisablehook = without_closed(sys.unraisablehook)

@@ -8,6 +8,7 @@ import functools
 import gc
 import locale
 import logging
+import operator
 import os
 import signal
 import sys
@@ -177,12 +178,15 @@ class Attributes:
                     self.add(f"{name}.{value.__qualname__}", value, vars(value))
 
     def add(self, path, owner, names):
-        self.owners.append((path, owner, {name: value for name, value in names.items() if name not in OF_IMPORT}))
+        before = {name: value for name, value in names.items() if name not in OF_IMPORT}
+        self.owners.append((path, owner, before, (list(names), list(names.values()))))
 
     def restore(self):
         """Yields what was changed."""
-        for path, owner, before in self.owners:
+        for path, owner, before, (names, values) in self.owners:
             now = vars(owner)
+            if len(now) == len(names) and all(map(operator.is_, now, names)) and all(map(operator.is_, now.values(), values)):
+                continue
             if len(now) < len(before) or any(now.get(name, MISSING) is not value for name, value in before.items()):
                 for name, value in before.items():
                     if now.get(name, MISSING) is not value and not self.is_own(path, name):

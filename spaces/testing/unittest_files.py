@@ -93,7 +93,7 @@ class Search:
             return path, top, os.path.relpath(path, top)[:-3].replace(os.sep, ".")
         parts = argument.split(".")
         for length in range(len(parts), 0, -1):
-            for place in [self.here, *self.options["path"], *sys.path]:
+            for place in [self.here, *self.options["path"], *sys.path, *self.options["in_place"]]:
                 for end in ".py", f"{os.sep}__init__.py":
                     path = os.path.join(place, *parts[:length]) + end
                     if os.path.isfile(path):

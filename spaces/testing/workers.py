@@ -8,6 +8,7 @@ import builtins
 import marshal
 import os
 import sys
+import tempfile
 import time
 import types
 import warnings
@@ -33,6 +34,14 @@ def plain(value):
         if isinstance(value, base):
             return base(value)
     return repr(value)
+
+
+def temporary_directory(config):
+    """Where those of workers are. Without pytest's plugin for them nobody makes one, and it is a name."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is not None:
+        return str(factory.getbasetemp())
+    return os.path.join(tempfile.gettempdir(), f"modspace-test-{os.getpid()}")
 
 
 class Worker:
@@ -341,7 +350,7 @@ class Run(Teller, Listener):
         #: Where a test has raised `KeyboardInterrupt`: the file, the line, and what it says.
         self.interrupted_at = None
         self.progress = Progress.on(display.reporter, len(files))
-        temporary = str(self.config._tmp_path_factory.getbasetemp())
+        temporary = temporary_directory(self.config)
         self.workers = options["start_workers"].start(files, count, temporary)
 
     def run(self):

@@ -1,7 +1,7 @@
 //! `modspace test`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
@@ -250,6 +250,20 @@ impl TestOptions {
     }
 }
 
+/// A path without `..`, as Python's `os.path.abspath` has it.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            component => normal.push(component),
+        }
+    }
+    normal
+}
+
 /// The directories that the `.pth` files of a site directory name, as `site.addsitedir` reads them: projects that are installed
 /// in place. Lines that are code are left out, and said to be where a project would be missing.
 fn named_by_pth_files(site: &Path) -> Vec<PathBuf> {
@@ -283,8 +297,8 @@ fn named_by_pth_files(site: &Path) -> Vec<PathBuf> {
                 }
                 continue;
             }
-            let directory = site.join(line);
-            if directory.is_dir() && !directories.contains(&directory) {
+            let directory = normal(&site.join(line));
+            if directory.exists() && !directories.contains(&directory) {
                 directories.push(directory);
             }
         }
@@ -350,7 +364,7 @@ fn start(options: &TestOptions) -> Result<u8, Error> {
     run_in_runtime(run_of(options)?, None)
 }
 
-/// The arguments alone.
+// The arguments alone.
 #[derive(Debug, Parser)]
 #[command(name = "modspace test")]
 struct Alone {
@@ -411,8 +425,9 @@ fn run_of(options: &TestOptions) -> Result<TestRun, Error> {
         cov: options.cov.clone(),
         find_pollution: options.find_pollution,
         site: site.clone(),
+        in_place: in_place.collect(),
         environment: options.environment(),
-        path: path.filter_map(|entry| std::path::absolute(entry).ok()).chain(in_place).collect(),
+        path: path.filter_map(|entry| std::path::absolute(entry).ok()).collect(),
         arguments: if options.unittest { options.paths.clone() } else { options.arguments() },
         unittest: options.unittest.then(|| Unittest {
             verbosity: (1 + options.verbose.min(1)).saturating_sub(options.quiet),

@@ -76,7 +76,9 @@ pub(crate) struct TestRun {
     pub(crate) cov: Vec<String>,
     /// Where pytest and the libraries are.
     pub(crate) site: Vec<PathBuf>,
-    /// By which options that was said.
+    /// What comes after them: projects that are installed in place.
+    pub(crate) in_place: Vec<PathBuf>,
+    /// By which options the environment was named.
     pub(crate) environment: Vec<String>,
     /// What comes before them on the `sys.path` of the tests.
     pub(crate) path: Vec<PathBuf>,
@@ -195,6 +197,7 @@ pub(crate) fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> 
     let changed = run.changed.as_ref().map_or_else(|| vm.ctx.none(), |revision| vm.ctx.new_str(&**revision).into());
     options.set_item("changed", changed, vm)?;
     options.set_item("site", paths(&run.site), vm)?;
+    options.set_item("in_place", paths(&run.in_place), vm)?;
     options.set_item("environment", texts(&run.environment), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;

@@ -65,6 +65,13 @@ impl Run {
     }
 
     #[track_caller]
+    pub fn stdout_has_all(&self, texts: &[&str]) {
+        for text in texts {
+            assert!(self.stdout.contains(text), "no {text:?} in stdout:\n{}", self.stdout);
+        }
+    }
+
+    #[track_caller]
     pub fn stdout_is(self, text: &str) -> Self {
         assert_eq!(self.stdout, text, "stderr:\n{}", self.stderr);
         self

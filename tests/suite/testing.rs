@@ -303,14 +303,12 @@ fn what_stays_is_told() {
         ("test_b.py", "def test_it(): pass\n"),
     ]);
     let run = test(folder.path(), &["-v", "--leaks"]).succeeded();
-    for text in [
+    run.stdout_has_all(&[
         "test_a.py: thread 'stayer' runs on, in stay, ",
         "test_a.py:3, started in test_it, ",
         "test_a.py:5\n",
         "thread \"stayer\" is still inside:",
-    ] {
-        assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
-    }
+    ]);
     assert_eq!(run.stderr, "");
     let run = test(folder.path(), &["--leaks", "test_b.py"]).succeeded().stdout_has("nothing is left of 1 files");
     assert_eq!(run.stderr, "");
@@ -356,14 +354,12 @@ fn bad_input() {
     run(&["test_good.py::test_other"]).failed_with(4).stderr_has("not found: ");
     // All other files are run.
     let errors = run(&["test_good.py", "test_syntax.py", "test_import.py"]).failed_with(2);
-    for text in [
+    errors.stdout_has_all(&[
         "SyntaxError",
         "No module named 'no_such_module'",
         "1 passed, 2 errors",
         "Interrupted: 2 errors during collection",
-    ] {
-        assert!(errors.stdout.contains(text), "no {text:?} in {}", errors.stdout);
-    }
+    ]);
     assert!(!errors.stdout.contains("modspace.testing"), "{}", errors.stdout);
     run(&["broken"]).failed_with(4).stderr_has("ZeroDivisionError: division by zero");
     run(&["output"]).failed_with(1).stdout_has("no end");

@@ -50,16 +50,14 @@ fn a_marked_test_has_modules_of_its_own() {
     ]);
     for run in with_plugin(&folder, &["-rA"]) {
         let run = run.failed_with(1);
-        for text in [
+        run.stdout_has_all(&[
             "1 failed, 7 passed, 1 skipped, 1 xfailed, 1 error in",
             "PASSED test_a.py::test_same",
             "FAILED test_a.py::test_each[2] - assert 1 == 2",
             "PASSED test_a.py::TestAll::test_two",
             "for a reason",
             "ERROR test_b.py::test_broken - ValueError: no fixture",
-        ] {
-            assert!(run.stdout.contains(text), "no {text:?} in {}", run.stdout);
-        }
+        ]);
         // What the fixture prints is captured, where it ends after a marked test, too.
         let shown = run.stdout.lines().take_while(|line| !line.contains("= FAILURES =")).collect::<String>();
         assert!(!shown.contains("ended") && !run.stdout.contains("warnings summary"), "{}", run.stdout);
@@ -83,6 +81,28 @@ fn a_marked_test_ends_the_run_as_another_one_does() {
             assert!(!run.stdout.contains("test_never PASSED"), "{}", run.stdout);
         }
     }
+}
+
+#[test]
+fn a_marked_test_that_crashes_its_worker_is_named() {
+    let folder = project(&[
+        ("test_a.py", "import os, pytest\ndef test_fine(): pass\n@pytest.mark.isolated\ndef test_it(): os.abort()\n"),
+        ("test_b.py", "def test_it(): pass\n"),
+    ]);
+    test(folder.path(), &["-j", "2", "-p", "modspace.pytest", "-rA"]).failed_with(1).stdout_has_all(&[
+        // What the other session told of its setup went with it.
+        "2 passed, 1 error",
+        "ERROR test_a.py::test_it",
+        "(signal 6), while test_a.py::test_it ran.",
+    ]);
+}
+
+#[test]
+fn a_test_that_ends_the_run_has_no_outcome() {
+    let folder = project(&[("test_a.py", "def test_first(): pass\ndef test_it(): raise KeyboardInterrupt\n")]);
+    test(folder.path(), &["--json", "report.json"]).failed_with(2);
+    let report = std::fs::read_to_string(folder.path().join("report.json")).expect("it was written");
+    assert!(report.contains("test_first") && !report.contains("test_it"), "{report}");
 }
 
 #[test]
