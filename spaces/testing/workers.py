@@ -405,7 +405,7 @@ class Run(Teller, Listener):
         begun = [event for _, events in self.running.values() for event in events if event[0] in ("start", "finish")]
         running = [event for event in begun[-1:] if event[0] == "start"]
         for _, name, (path, line, _) in running:
-            self.interrupted_at = path, (line or 0) + 1, f"{name} did not come to its end"
+            self.interrupted_at = path, (line or 0) + 1, f"KeyboardInterrupt while {name} ran"
 
     def on_finished(self, worker, data):
         self.leaks.extend(marshal.loads(data)["leaks"])

@@ -310,7 +310,7 @@ fn what_stays_is_told() {
         "thread \"stayer\" is still inside:",
     ]);
     assert_eq!(run.stderr, "");
-    let run = test(folder.path(), &["--leaks", "test_b.py"]).succeeded().stdout_has("nothing is left of 1 files");
+    let run = test(folder.path(), &["--leaks", "test_b.py"]).succeeded().stdout_has("nothing is left of 1 file");
     assert_eq!(run.stderr, "");
 }
 

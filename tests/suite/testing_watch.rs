@@ -171,5 +171,6 @@ fn two_files_that_pollute_only_together() {
         .stdout_has("because of test_a.py and test_c.py")
         .stdout_has("    app.seen was [], and became [1]")
         .stdout_has("    app.settings['limit'] was 10, and became 3")
-        .stdout_has("see it with: modspace test --isolate none test_a.py test_c.py test_d.py::test_it");
+        .stdout_has("see it with: modspace test --python-path ")
+        .stdout_has("/pytest --isolate none test_a.py test_c.py test_d.py::test_it\n");
 }

@@ -219,7 +219,7 @@ fn a_second_control_c_ends_all_at_once() {
     wait_for(|| folder.path().join("again").exists().then_some(())).expect("the test is interrupted");
     interrupt(&child);
     let run: Run = child.wait_with_output().expect("it ends").into();
-    run.failed_with(2).stdout_has("KeyboardInterrupt");
+    run.failed_with(2).stdout_has("KeyboardInterrupt while test_a.py::test_stubborn ran");
     let worker = fs::read_to_string(folder.path().join("begun")).expect("the test wrote it");
     assert!(!is_alive(&worker), "process {worker} is left");
 }
