@@ -23,7 +23,7 @@ NEEDED = "pytest", "_pytest"
 HANDED_OUT = "pluggy", "iniconfig", "pygments", "logging", "unittest", "warnings"
 
 #: How many files' spaces are discarded at a time: each time, the whole heap is looked through.
-BATCH = 16
+BATCH = 64
 
 
 class Space:
@@ -48,7 +48,11 @@ class Space:
 
         self.import_path = self.copy(imports)["import_path"]
         if config.getoption("assertmode") == "rewrite":
-            self.hook = self.copy(rewrite)["AssertionRewritingHook"](config)
+            names = self.copy(rewrite)
+            Hook = names["AssertionRewritingHook"]
+            Hook.find_out, Hook._early_rewrite_bailout = Hook._early_rewrite_bailout, over(names, is_other)
+            self.hook = Hook(config)
+            self.hook.others = self.spaces.others
             self.hook._must_rewrite.update(self.spaces.marked)
             self.sys.meta_path.insert(0, self.hook)
 
@@ -87,6 +91,16 @@ def over(names, value):
     function.__module__ = value.__module__
     vars(function).update(vars(value))
     return function
+
+
+def is_other(hook, name, state):
+    """pytest's method by which a hook leaves modules alone, which asks once for a name, and not in each space."""
+    if name in hook.others and hook._session_paths_checked and name.rpartition(".")[2] not in hook._basenames_to_check_rewrite:
+        return True
+    answer = hook.find_out(name, state)
+    if answer:
+        hook.others.add(name)
+    return answer
 
 
 class OfTests:
@@ -152,6 +166,10 @@ class Spaces:
         others = [name for name in HANDED_OUT if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.fresh)]
         self.shared = [*NEEDED, *others, *options["share"]]
         self.marked = []
+        #: Names of modules in which no assertions are to be rewritten, unless their last part is that of a file that is collected.
+        self.others = set()
+        #: Entries of directories above the files that are collected, by their names.
+        self.entries = {}
         self.site = tuple(os.path.join(directory, "") for directory in options["site"])
         self.group = None
         self.waiting = 0
@@ -246,7 +264,7 @@ class Spaces:
         scandir = _pytest.pathlib.scandir
         for module in (_pytest.main, _pytest.python):
             if hasattr(module, "scandir"):
-                self.set(module, "scandir", lambda path, *args: self.on_the_way(os.fspath(path), scandir(path, *args)))
+                self.set(module, "scandir", lambda path, *args: self.on_the_way(os.fspath(path), scandir, path, *args))
         install = _pytest.assertion.install_importhook
 
         def install_importhook(config):
@@ -255,6 +273,7 @@ class Spaces:
 
             def mark_rewrite(*names):
                 self.marked.extend(names)
+                self.others.clear()
                 mark(*names)
                 if self.current.hook is not None:
                     self.current.hook.mark_rewrite(*names)
@@ -270,13 +289,14 @@ class Spaces:
             self.current.prepare(self.config)
         return self.current.import_path(path, **options)
 
-    def on_the_way(self, directory, entries):
-        """Of the entries of a directory above the files that are collected, those that lead to them."""
+    def on_the_way(self, directory, scandir, *args):
+        """Of the entries of a directory above the files that are collected, those that lead to them. A large directory is not
+        looked through for each file."""
         inside = directory.rstrip(os.sep) + os.sep
-        if not any(target.startswith(inside) for target in self.targets):
-            return entries
-        return [
-            entry
-            for entry in entries
-            if any(target == entry.path or target.startswith(entry.path + os.sep) for target in self.targets)
-        ]
+        needed = {target[len(inside):].partition(os.sep)[0] for target in self.targets if target.startswith(inside)}
+        if not needed:
+            return scandir(*args)
+        known = self.entries.get(directory, {})
+        if not needed.issubset(known):
+            known = self.entries[directory] = {entry.name: entry for entry in scandir(*args)}
+        return [entry for name, entry in known.items() if name in needed]

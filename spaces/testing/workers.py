@@ -199,7 +199,7 @@ class Listener:
 
     def follow(self):
         """Does what there is to do when something happens in a worker, until all have ended."""
-        interrupt = None
+        interrupt, is_killed = None, False
         while True:
             try:
                 event = self.workers.next(0.1)
@@ -211,12 +211,15 @@ class Listener:
                 else:
                     self.wait()
             except KeyboardInterrupt as error:
-                if interrupt is not None:
+                if interrupt is None:
+                    interrupt = error
+                    self.workers.interrupt()
+                else:
+                    # What they had told before counts.
+                    is_killed = True
                     self.workers.kill()
-                    self.on_killed()
-                    break
-                interrupt = error
-                self.workers.interrupt()
+        if is_killed:
+            self.on_killed()
         # Of files that were not ended, what is known.
         for worker in list(self.running):
             self.tell(worker)
@@ -402,10 +405,12 @@ class Run(Teller, Listener):
         self.workers.stop()
 
     def on_killed(self):
-        begun = [event for _, events in self.running.values() for event in events if event[0] in ("start", "finish")]
-        running = [event for event in begun[-1:] if event[0] == "start"]
-        for _, name, (path, line, _) in running:
-            self.interrupted_at = path, (line or 0) + 1, f"KeyboardInterrupt while {name} ran"
+        last = [[event for event in events if event[0] in ("start", "finish")][-1:] for _, events in self.running.values()]
+        running = sorted((name, location) for kind, name, location in sum(last, []) if kind == "start")
+        if running:
+            path, line, _ = running[0][1]
+            names = " and ".join(name for name, _ in running)
+            self.interrupted_at = path, (line or 0) + 1, f"KeyboardInterrupt while {names} ran"
 
     def on_finished(self, worker, data):
         self.leaks.extend(marshal.loads(data)["leaks"])

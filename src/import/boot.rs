@@ -10,7 +10,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    AsObject, PyRef, PyResult, VirtualMachine,
     builtins::{PyDictRef, PyModule},
     function::{ArgMapping, PyMethodDef},
     scope::Scope,
@@ -19,17 +19,15 @@ use rustpython_vm::{
 
 use super::{
     generation::Generation,
-    hooks,
+    hooks, load,
     locks::{self, Acquired, LockKey},
     project,
 };
 use crate::vm::native::{bind, copy_dict, module_over};
 
-/// A space's copy of `_frozen_importlib`, with what is called often taken out of its dict.
+/// A space's copy of `_frozen_importlib`.
 pub(crate) struct Importlib {
     pub(crate) dict: PyDictRef,
-    /// The copy's own `_find_spec`, which asks the finders on `sys.meta_path`.
-    pub(crate) find_spec: PyObjectRef,
 }
 
 impl Importlib {
@@ -39,7 +37,7 @@ impl Importlib {
 }
 
 /// The native functions of the space that stand in the copy, under these names.
-static BOOTSTRAP: [PyMethodDef; 7] = [
+static BOOTSTRAP: [PyMethodDef; 9] = [
     hooks::EXEC,
     hooks::FIND_AND_LOAD,
     hooks::FIND_AND_LOAD_UNLOCKED,
@@ -47,6 +45,8 @@ static BOOTSTRAP: [PyMethodDef; 7] = [
     hooks::LOCK_UNLOCK_MODULE,
     hooks::ACQUIRE_MODULE_LOCK,
     hooks::RELEASE_MODULE_LOCK,
+    load::LOAD_UNLOCKED,
+    load::MODULE_FROM_SPEC,
 ];
 
 static EXTERNAL: [PyMethodDef; 3] = [hooks::COMPILE, hooks::COMPILE_BYTECODE, hooks::VALIDATE_TIMESTAMP_PYC];
@@ -101,7 +101,7 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
 
 fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
-    let importlib = Arc::new(Importlib { find_spec: dict.get_item("_find_spec", vm)?, dict: dict.clone() });
+    let importlib = Arc::new(Importlib { dict: dict.clone() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));

@@ -13,6 +13,7 @@ use super::{
     boot::{self, Importlib},
     context,
     generation::{Generation, Names},
+    load,
     locks::{self, Acquired, LockKey},
     policy::Order,
     table::ModuleState,
@@ -253,7 +254,7 @@ fn load_own(
         return Ok(Own::Loaded(module));
     }
     let path = package.as_ref().map_or_else(|| vm.ctx.none(), |package| package.path.clone());
-    let spec = importlib.find_spec.call((name.to_owned(), path), vm)?;
+    let spec = load::find_spec(generation, importlib, name, path, vm.ctx.none(), vm)?;
     if vm.is_none(&spec) {
         return Ok(Own::Nothing);
     }
@@ -264,7 +265,7 @@ fn load_own(
     if text == "ast" {
         super::project::hidden_module(text, vm)?;
     }
-    let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
+    let module = tracked(generation, text, &spec, vm, || load_spec(generation, importlib, &spec, package.as_ref(), vm))?;
     if generation.asides.copies(text) != Some(true) {
         generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
     }
@@ -340,7 +341,13 @@ fn brief(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
     format!("{}: {message}", error.class().name())
 }
 
-fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package>, vm: &VirtualMachine) -> PyResult {
+fn load_spec(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    spec: &PyObjectRef,
+    package: Option<&Package>,
+    vm: &VirtualMachine,
+) -> PyResult {
     // Tells "partially initialised" from "no such attribute" in error messages while the submodule loads.
     let uninitialised = match package {
         Some(package) if !vm.is_none(&package.spec) => {
@@ -350,7 +357,7 @@ fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package
         }
         _ => None,
     };
-    let module = importlib.get("_load_unlocked", vm)?.call((spec.clone(),), vm);
+    let module = load::load_unlocked(generation, importlib, spec, vm);
     if let Some(list) = uninitialised {
         vm.call_method(&list, "pop", ())?;
     }

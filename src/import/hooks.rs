@@ -15,7 +15,7 @@ use super::{
     boot, find,
     generation::Generation,
     key::{SpaceKey, closed_function},
-    level,
+    level, load,
     locks::{self, Acquired, Guard, LockKey},
     policy::Order,
     project,
@@ -87,7 +87,10 @@ fn find_spec_in(
     vm: &VirtualMachine,
 ) -> PyResult {
     let order = name.to_str().map_or(Ok(Order::Own), |text| find::order(generation, text, vm))?;
-    let own = || boot::importlib(generation, vm)?.find_spec.call((name.clone(), path.clone(), target.clone()), vm);
+    let own = || {
+        let importlib = boot::importlib(generation, vm)?;
+        load::find_spec(generation, &importlib, name, path.clone(), target.clone(), vm)
+    };
     let parent = || {
         let Some(parent) = generation.parent() else { return Ok(vm.ctx.none()) };
         let path = match name.to_str().and_then(|text| text.rsplit_once('.')) {

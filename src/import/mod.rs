@@ -28,6 +28,7 @@ pub(crate) mod key;
 pub(crate) mod level;
 pub(crate) mod library;
 pub(crate) mod life;
+mod load;
 pub(crate) mod locks;
 pub(crate) mod originals;
 pub(crate) mod owner;

@@ -1,13 +1,14 @@
 //! The classes of platform modules as these modules made them. There is one of each for all spaces, so that what a space
 //! assigns to their attributes is seen by all; when it goes, they get back what they had.
 
-use std::collections::hash_map::Entry;
+use std::{collections::hash_map::Entry, sync::atomic::Ordering};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyModule, PyStr, PyType},
+    identifier,
     types::PyTypeFlags,
 };
 
@@ -28,6 +29,32 @@ struct Known {
 struct Class {
     class: PyRef<PyType>,
     attributes: Vec<(PyObjectRef, PyObjectRef)>,
+    /// The version of the class when its attributes were last seen to be these. A class that is assigned to has none until
+    /// something is looked up in it.
+    version: u32,
+}
+
+impl Class {
+    fn new(class: PyRef<PyType>) -> Self {
+        let attributes = class.attributes.entries();
+        Self { class, attributes, version: 0 }
+    }
+
+    /// Whether its attributes are as they were.
+    fn is_unchanged(&mut self, vm: &VirtualMachine) -> bool {
+        let version = || self.class.tp_version_tag().load(Ordering::Acquire);
+        if self.version != 0 && version() == self.version {
+            return true;
+        }
+        // A look gives it a version: before its attributes are compared, so that what changes meanwhile is seen the next time.
+        self.class.get_attr(identifier!(vm, __module__));
+        let now = version();
+        let attributes = self.class.attributes.entries();
+        let is_unchanged = attributes.len() == self.attributes.len()
+            && attributes.iter().zip(&self.attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
+        self.version = if is_unchanged { now } else { 0 };
+        is_unchanged
+    }
 }
 
 /// An attribute that has another value than its module gave it.
@@ -59,8 +86,7 @@ impl Originals {
                     continue;
                 }
                 if let Entry::Vacant(entry) = known.classes.entry(class.get_id()) {
-                    let attributes = class.attributes.entries();
-                    entry.insert(Class { class: class.clone(), attributes });
+                    entry.insert(Class::new(class));
                 }
             }
         }
@@ -74,21 +100,29 @@ impl Originals {
         attributes.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
     }
 
+    /// Takes what a class has now under a name for what it had, or that it has no such attribute.
+    pub(crate) fn accept(&self, class: &PyObject, name: &PyObject) {
+        let mut known = self.0.lock();
+        let Some(Class { class, attributes, .. }) = known.classes.get_mut(&class.get_id()) else { return };
+        attributes.retain(|(other, _)| !is_same_name(other, name));
+        attributes.extend(class.attributes.entries().into_iter().find(|(other, _)| is_same_name(other, name)));
+    }
+
     /// What differs.
-    pub(crate) fn changed(&self) -> Vec<Changed> {
-        let known = self.0.lock();
+    pub(crate) fn changed(&self, vm: &VirtualMachine) -> Vec<Changed> {
+        let mut known = self.0.lock();
         let mut all = Vec::new();
-        for Class { class, attributes } in known.classes.values() {
-            let now = class.attributes.entries();
-            let is_as_it_was = now.len() == attributes.len()
-                && now.iter().zip(attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
-            if is_as_it_was {
+        for known in known.classes.values_mut() {
+            if known.is_unchanged(vm) {
                 continue;
             }
+            let Class { class, attributes, .. } = known;
+            let now = class.attributes.entries();
             let value_in = |all: &[(PyObjectRef, PyObjectRef)], name: &PyObject| {
                 all.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
             };
-            for (name, before) in attributes {
+            let unchanged = all.len();
+            for (name, before) in &*attributes {
                 let value = value_in(&now, name);
                 if value.as_ref().is_none_or(|value| !value.is(before)) {
                     let original = Some(before.clone());
@@ -100,6 +134,10 @@ impl Originals {
                     let value = Some(value.clone());
                     all.push(Changed { class: class.clone(), name: name.clone(), original: None, value });
                 }
+            }
+            if all.len() == unchanged {
+                // Only their order is another one.
+                *attributes = now;
             }
         }
         all

@@ -346,8 +346,9 @@ impl Remains {
     }
 
     fn collect_with(&mut self, spaces: &[SpaceId], effort: Effort, report: &mut DiscardReport, vm: &VirtualMachine) {
-        // Garbage that the program left behind lately; what it refers to would seem to be held.
-        vm.state.gc.collect_force(0);
+        // Garbage that the program left behind lately; what it refers to would seem to be held. All of it would take as long as
+        // the process is large.
+        vm.state.gc.collect_force(1);
         if self.collect(Extent::Spaces, report, vm) || effort == Effort::Quick {
             return;
         }

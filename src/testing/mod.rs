@@ -141,13 +141,14 @@ static RESTORE_CLASSES: PyMethodDef = def("restore_classes", restore_classes);
 fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let Some(shared) = Shared::of(vm) else { return Ok(Vec::new()) };
     let mut restored = Vec::new();
-    for Changed { class, name, original, value } in shared.originals.changed() {
+    for Changed { class, name, original, value } in shared.originals.changed(vm) {
         let name = name.downcast::<PyStr>().map_err(|_| vm.new_type_error("an attribute's name is a string"))?;
         let is_native = class.attributes.as_dict().is_none();
         let may_be_theirs = is_native || original.is_none() && name.as_bytes().starts_with(b"_");
         if let (true, Some(value)) = (may_be_theirs, value)
             && !is_of_tests.call((value,), vm)?.try_to_bool(vm)?
         {
+            shared.originals.accept(class.as_object(), name.as_object());
             continue;
         }
         let is_known = vm.ctx.new_bool(original.is_some()).into();

@@ -205,23 +205,29 @@ fn control_c_ends_the_tests_and_writes_the_reports() {
 
 #[test]
 fn a_second_control_c_ends_all_at_once() {
-    let folder = project(&[
-        (
-            "test_a.py",
-            "import os, time\ndef test_stubborn():\n    open('begun', 'w').write(str(os.getpid()))\n    while True:\n        \
-             try: time.sleep(600)\n        except KeyboardInterrupt: open('again', 'w')\n",
-        ),
-        ("test_b.py", "def test_it(): pass\n"),
-    ]);
+    let test = |file: &str| {
+        format!(
+            "import os, time\ndef test_stubborn():\n    open('begun_{file}', 'w').write(str(os.getpid()))\n    while True:\n        \
+             try: time.sleep(600)\n        except KeyboardInterrupt: open('again_{file}', 'w')\n"
+        )
+    };
+    let (one, other) = (test("a"), test("b"));
+    let folder = project(&[("test_a.py", one.as_str()), ("test_b.py", other.as_str())]);
+    let both = |what: &str| {
+        let exist = || ["a", "b"].iter().all(|file| folder.path().join(format!("{what}_{file}")).exists());
+        wait_for(|| exist().then_some(())).unwrap_or_else(|| panic!("{what}, both tests"));
+    };
     let child = start(folder.path(), &["-j", "2"]);
-    wait_for(|| folder.path().join("begun").exists().then_some(())).expect("the test begins");
+    both("begun");
     interrupt(&child);
-    wait_for(|| folder.path().join("again").exists().then_some(())).expect("the test is interrupted");
+    both("again");
     interrupt(&child);
     let run: Run = child.wait_with_output().expect("it ends").into();
-    run.failed_with(2).stdout_has("KeyboardInterrupt while test_a.py::test_stubborn ran");
-    let worker = fs::read_to_string(folder.path().join("begun")).expect("the test wrote it");
-    assert!(!is_alive(&worker), "process {worker} is left");
+    run.failed_with(2).stdout_has("KeyboardInterrupt while test_a.py::test_stubborn and test_b.py::test_stubborn ran");
+    for file in ["begun_a", "begun_b"] {
+        let worker = fs::read_to_string(folder.path().join(file)).expect("the test wrote it");
+        assert!(!is_alive(&worker), "process {worker} is left");
+    }
 }
 
 #[test]

@@ -1,0 +1,172 @@
+//! Asking the finders, and making modules of specs: what importlib does once for every import, over the space's own
+//! `sys`. The rest of importlib is Python, and reaches these by name.
+//!
+//! Each function here is the one of the same name in CPython's `Lib/importlib/_bootstrap.py`, for what nearly all imports
+//! are; what is rarer is left to the copy's own.
+
+use std::sync::Arc;
+
+use rustpython_vm::{
+    AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyList, PyModule, PyStr},
+    function::PyMethodDef,
+};
+
+use super::{
+    boot::{self, Importlib},
+    generation::Generation,
+    key::SpaceKey,
+};
+use crate::vm::native::def;
+
+type Key = PyRef<SpaceKey>;
+
+pub(crate) const LOAD_UNLOCKED: PyMethodDef = def("_load_unlocked", load_unlocked_of);
+pub(crate) const MODULE_FROM_SPEC: PyMethodDef = def("module_from_spec", module_from_spec_of);
+
+fn load_unlocked_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let generation = key.get(vm)?;
+    load_unlocked(&generation, &*boot::importlib(&generation, vm)?, &spec, vm)
+}
+
+fn module_from_spec_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let generation = key.get(vm)?;
+    module_from_spec(&*boot::importlib(&generation, vm)?, &spec, vm)
+}
+
+/// `_find_spec`: what the finders on `sys.meta_path` say.
+pub(crate) fn find_spec(
+    generation: &Generation,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    path: PyObjectRef,
+    target: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
+    let meta_path = importlib.get("sys", vm)?.get_attr("meta_path", vm)?;
+    // A look at one list while finders change it.
+    let finders: Vec<PyObjectRef> = match meta_path.downcast_ref_if_exact::<PyList>(vm) {
+        Some(list) => list.borrow_vec().to_vec(),
+        None if vm.is_none(&meta_path) => Vec::new(),
+        None => meta_path.try_to_value(vm)?,
+    };
+    if finders.is_empty() {
+        // It has a warning to say, or an error.
+        return importlib.get("_plain__find_spec", vm)?.call((name.to_owned(), path, target), vm);
+    }
+    let imp = importlib.get("_imp", vm)?;
+    let (acquire, release) = (imp.get_attr("acquire_lock", vm)?, imp.get_attr("release_lock", vm)?);
+    let is_reload = generation.loaded(name, vm)?.is_some();
+    for finder in finders {
+        acquire.call((), vm)?;
+        let asked = match vm.get_attribute_opt(&finder, "find_spec") {
+            Ok(Some(ask)) => ask.call((name.to_owned(), path.clone(), target.clone()), vm).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        release.call((), vm)?;
+        let Some(spec) = asked?.filter(|spec| !vm.is_none(spec)) else { continue };
+        // The finder may have imported the module.
+        if !is_reload && let Some(module) = generation.loaded(name, vm)? {
+            let known = vm.get_attribute_opt(&module, "__spec__")?;
+            return Ok(known.filter(|known| !vm.is_none(known)).unwrap_or(spec));
+        }
+        return Ok(spec);
+    }
+    Ok(vm.ctx.none())
+}
+
+/// `_load_unlocked`: makes the module of a spec, and has its loader execute it.
+pub(crate) fn load_unlocked(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    spec: &PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
+    let loader = spec.get_attr("loader", vm)?;
+    let exec = vm.get_attribute_opt(&loader, "exec_module")?;
+    // Namespace packages, and loaders of old; and who wants to hear of each module.
+    if exec.is_none() || vm.state.config.settings.verbose > 0 {
+        return importlib.get("_plain__load_unlocked", vm)?.call((spec.clone(),), vm);
+    }
+    let name = spec.get_attr("name", vm)?;
+    let module = module_from_spec(importlib, spec, vm)?;
+    spec.set_attr("_initializing", vm.ctx.new_bool(true), vm)?;
+    let executed = execute(generation, &*name, &loader, module, vm);
+    spec.set_attr("_initializing", vm.ctx.new_bool(false), vm)?;
+    executed
+}
+
+/// Executes a module that is in `sys.modules` meanwhile, and returns what is there then. It is taken out if that fails.
+fn execute(
+    generation: &Arc<Generation>,
+    name: &PyObject,
+    loader: &PyObject,
+    module: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
+    generation.modules(vm)?.set_item(name, module.clone(), vm)?;
+    if let Err(error) = vm.call_method(loader, "exec_module", (module,)) {
+        match generation.modules(vm)?.del_item(name, vm) {
+            Err(missing) if !missing.fast_isinstance(vm.ctx.exceptions.key_error) => return Err(missing),
+            _ => return Err(error),
+        }
+    }
+    // To its end: the module may have imported others.
+    let modules = generation.modules(vm)?;
+    let module = vm.call_method(&modules, "pop", (name.to_owned(),))?;
+    modules.set_item(name, module.clone(), vm)?;
+    Ok(module)
+}
+
+/// `module_from_spec`: makes the module of a spec.
+fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let loader = spec.get_attr("loader", vm)?;
+    let Some(create) = vm.get_attribute_opt(&loader, "create_module")? else {
+        return importlib.get("_plain_module_from_spec", vm)?.call((spec.clone(),), vm);
+    };
+    let module = create.call((spec.clone(),), vm)?;
+    let module = if vm.is_none(&module) {
+        vm.ctx.types.module_type.as_object().call((spec.get_attr("name", vm)?,), vm)?
+    } else {
+        module
+    };
+    // Making it may have changed that.
+    let loader = spec.get_attr("loader", vm)?;
+    match module.downcast_ref_if_exact::<PyModule>(vm) {
+        Some(plain) if !vm.is_none(&loader) && !plain.dict().contains_key("__getattr__", vm) => {
+            init_module_attrs(spec, &loader, plain, vm)?;
+        }
+        _ => {
+            importlib.get("_init_module_attrs", vm)?.call((spec.clone(), module.clone()), vm)?;
+        }
+    }
+    Ok(module)
+}
+
+/// `_init_module_attrs` of a plain module, which takes any attribute, and whose spec has a loader.
+fn init_module_attrs(spec: &PyObject, loader: &PyObject, module: &Py<PyModule>, vm: &VirtualMachine) -> PyResult<()> {
+    let dict = module.dict();
+    let set = |name: &'static str, value: &dyn Fn() -> PyResult| -> PyResult<()> {
+        if dict.get_item_opt(name, vm)?.is_none_or(|present| vm.is_none(&present)) {
+            dict.set_item(name, value()?, vm)?;
+        }
+        Ok(())
+    };
+    set("__name__", &|| spec.get_attr("name", vm))?;
+    set("__loader__", &|| Ok(loader.to_owned()))?;
+    set("__package__", &|| spec.get_attr("parent", vm))?;
+    dict.set_item("__spec__", spec.to_owned(), vm)?;
+    let locations = spec.get_attr("submodule_search_locations", vm)?;
+    if !vm.is_none(&locations) {
+        set("__path__", &|| Ok(locations.clone()))?;
+    }
+    if spec.get_attr("has_location", vm)?.try_to_bool(vm)? {
+        set("__file__", &|| spec.get_attr("origin", vm))?;
+        let cached = spec.get_attr("cached", vm)?;
+        if !vm.is_none(&cached) {
+            set("__cached__", &|| Ok(cached.clone()))?;
+        }
+    }
+    Ok(())
+}
