@@ -22,12 +22,14 @@ use super::{
     hooks, load,
     locks::{self, Acquired, LockKey},
     project,
+    source::{self, SourceLoader},
 };
 use crate::vm::native::{bind, copy_dict, module_over};
 
 /// A space's copy of `_frozen_importlib`.
 pub(crate) struct Importlib {
     pub(crate) dict: PyDictRef,
+    pub(crate) source_loader: SourceLoader,
 }
 
 impl Importlib {
@@ -49,12 +51,16 @@ static BOOTSTRAP: [PyMethodDef; 9] = [
     load::MODULE_FROM_SPEC,
 ];
 
-static EXTERNAL: [PyMethodDef; 3] = [hooks::COMPILE, hooks::COMPILE_BYTECODE, hooks::VALIDATE_TIMESTAMP_PYC];
+static EXTERNAL: [PyMethodDef; 4] =
+    [hooks::COMPILE, hooks::COMPILE_BYTECODE, hooks::VALIDATE_TIMESTAMP_PYC, source::CODE_OF_FILE];
 
 static FROZEN_IMPORTER: [PyMethodDef; 2] = [hooks::CREATE_FROZEN, hooks::EXEC_FROZEN];
 
 /// A `_ModuleLockManager` over the native locks, for `importlib.reload`.
 const MODULE_LOCK_MANAGER: &str = include_str!("../../spaces/boot/module_lock_manager.py");
+
+/// A `SourceFileLoader.get_code` that first asks for what is known.
+const SOURCE_FILE_LOADER: &str = include_str!("../../spaces/boot/source_file_loader.py");
 
 /// The space's importlib, made now if nothing needed it before.
 pub(crate) fn importlib(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
@@ -101,7 +107,7 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
 
 fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
-    let importlib = Arc::new(Importlib { dict: dict.clone() });
+    let importlib = Arc::new(Importlib { dict: dict.clone(), source_loader: SourceLoader::default() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));
@@ -121,15 +127,13 @@ fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &Virtua
     importlib.get("_install", vm)?.call((provisional.sys.clone(), imp), vm)?;
     importlib.get("_install_external_importers", vm)?.call((), vm)?;
     let external = modules.get_item("_frozen_importlib_external", vm)?;
-    install(
-        &EXTERNAL,
-        &external
-            .get_attr("__dict__", vm)?
-            .downcast()
-            .map_err(|_| vm.new_type_error("importlib's external half has no dict"))?,
-        generation,
-        vm,
-    )?;
+    let external: PyDictRef = external
+        .get_attr("__dict__", vm)?
+        .downcast()
+        .map_err(|_| vm.new_type_error("importlib's external half has no dict"))?;
+    install(&EXTERNAL, &external, generation, vm)?;
+    run(generation, SOURCE_FILE_LOADER, "<frozen importlib._bootstrap_external>", &external, vm)?;
+    importlib.source_loader.note(external.get_item("SourceFileLoader", vm)?, vm);
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
     let path_hooks = provisional.dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;

@@ -72,6 +72,27 @@ impl CodeCache {
         Self::get(&self.unmarshalled, file.to_owned(), hash, vm, load)
     }
 
+    /// [`CodeCache::unmarshalled`], if it is there.
+    pub(crate) fn known_unmarshalled(
+        &self,
+        file: &str,
+        hash: ContentHash,
+        vm: &VirtualMachine,
+    ) -> Option<PyRef<PyCode>> {
+        Self::known(&self.unmarshalled, file, hash, vm)
+    }
+
+    fn known<Key: Eq + std::hash::Hash + std::borrow::Borrow<Query>, Query: Eq + std::hash::Hash + ?Sized>(
+        map: &DashMap<Key, (ContentHash, PyRef<PyCode>)>,
+        key: &Query,
+        hash: ContentHash,
+        vm: &VirtualMachine,
+    ) -> Option<PyRef<PyCode>> {
+        // The entry is cloned out: the copy allocates, and a collection may run Python code that imports.
+        let known = map.get(key).filter(|entry| entry.0 == hash).map(|entry| entry.1.clone());
+        known.map(|code| copy_pristine(&code, vm))
+    }
+
     fn get<Key: Eq + std::hash::Hash>(
         map: &DashMap<Key, (ContentHash, PyRef<PyCode>)>,
         key: Key,
@@ -79,10 +100,8 @@ impl CodeCache {
         vm: &VirtualMachine,
         make: impl FnOnce() -> PyResult<PyRef<PyCode>>,
     ) -> PyResult<PyRef<PyCode>> {
-        // The entry is cloned out: `make` and the copy allocate, and a collection may run Python code that imports.
-        let known = map.get(&key).filter(|entry| entry.0 == hash).map(|entry| entry.1.clone());
-        if let Some(code) = known {
-            return Ok(copy_pristine(&code, vm));
+        if let Some(code) = Self::known(map, &key, hash, vm) {
+            return Ok(code);
         }
         let code = make()?;
         let copy = copy_pristine(&code, vm);

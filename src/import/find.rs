@@ -265,7 +265,8 @@ fn load_own(
     if text == "ast" {
         super::project::hidden_module(text, vm)?;
     }
-    let module = tracked(generation, text, &spec, vm, || load_spec(generation, importlib, &spec, package.as_ref(), vm))?;
+    let module =
+        tracked(generation, text, &spec, vm, || load_spec(generation, importlib, &spec, package.as_ref(), vm))?;
     if generation.asides.copies(text) != Some(true) {
         generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
     }

@@ -40,6 +40,7 @@ use super::{
     life::Life,
     originals::Originals,
     policy::Policy,
+    source::Sources,
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
 use crate::{
@@ -102,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) hidden: DashMap<String, PyRef<PyModule>>,
     /// How the classes of platform modules were when these were loaded.
     pub(crate) originals: Originals,
+    pub(crate) sources: Sources,
     /// The one `ModuleSpace` object of each live space that was asked for it.
     pub(crate) handles: DashMap<SpaceId, PyObjectRef>,
     /// Generations of live spaces beside the current ones.

@@ -214,11 +214,15 @@ fn compile_bytecode(key: Key, args: BytecodeArgs, vm: &VirtualMachine) -> PyResu
     };
     let (Some(data), Some(file)) = (bytes_of(&args.data, vm), text(&args.bytecode_path)) else { return plain() };
     let hash = *blake3::hash(&data).as_bytes();
-    let key = format!("{file}\0{}", text(&args.source_path).unwrap_or_default());
+    let source = text(&args.source_path);
+    let key = format!("{file}\0{}", source.as_deref().unwrap_or_default());
     let code = generation.shared.code.unmarshalled(&key, hash, vm, || {
         plain()?.downcast::<PyCode>().map_err(|_| vm.new_type_error("the bytecode file holds no code object"))
-    });
-    code.map(Into::into)
+    })?;
+    if let Some(source) = source {
+        generation.shared.sources.note(&generation, &source, &file, (key, hash), vm);
+    }
+    Ok(code.into())
 }
 
 /// `_validate_timestamp_pyc`: refuses, besides what CPython refuses, a bytecode file that was not written after the last

@@ -34,5 +34,6 @@ pub(crate) mod originals;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod project;
+pub(crate) mod source;
 pub(crate) mod table;
 pub(crate) mod waits;

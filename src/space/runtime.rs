@@ -19,6 +19,7 @@ use crate::{
         originals::Originals,
         owner::{self, Owner},
         project::hidden_module,
+        source::Sources,
     },
     sysview,
     vm::{
@@ -164,6 +165,7 @@ fn start(interpreter: i64, site: bool, publish: Publish, vm: &VirtualMachine) ->
         code: CodeCache::default(),
         hidden: DashMap::new(),
         originals: Originals::default(),
+        sources: Sources::default(),
         handles: DashMap::new(),
         ended: std::sync::atomic::AtomicUsize::new(0),
         retired: crate::vm::change::Retired::default(),
