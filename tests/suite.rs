@@ -14,6 +14,7 @@ mod suite {
     mod soak;
     mod store;
     mod testing;
+    mod testing_bad_input;
     mod testing_coverage;
     mod testing_output;
     mod testing_python;

@@ -34,7 +34,7 @@ class Here:
     def is_stopped(self):
         return False
 
-    def ready(self):
+    def ready(self, witness):
         """Nobody waits for it."""
 
     def test(self, name):

@@ -200,7 +200,7 @@ def work(options):
 
     files = Files(options, tell)
     try:
-        link.ready()
+        link.ready(lambda: marshal.dumps((workers.where_tests_are(), [])))
         while (file := link.next()) is not None:
             try:
                 files.run(*file)
@@ -269,13 +269,17 @@ class Run(workers.Listener):
             self.suite.hear(*event)
 
     @staticmethod
-    def failure_of_test(begun, text, events):
-        _, test = begun
-        return [("addError", test, (False, text.format(test[0]) + "\n")), ("stopTest", test)]
+    def name_of(event):
+        return event[1][0]
 
     @staticmethod
-    def failure_of_file(name, last, text):
-        return [("addError", (name, None, "", None), (False, text.format(last and last[1][0]) + "\n"))]
+    def failure_of_test(begun, text, printed, events):
+        _, test = begun
+        return [("addError", test, (False, text + "\n")), ("stopTest", test)]
+
+    @staticmethod
+    def failure_of_file(name, text):
+        return [("addError", (name, None, "", None), (False, text + "\n"))]
 
 
 class Record:

@@ -9,12 +9,15 @@ import marshal
 import os
 import sys
 import tempfile
+import threading
 import time
+import traceback
 import types
 import warnings
 
 from modspace.testing.display import Progress
 from modspace.testing.files import Files
+from modspace.testing.state import is_of_library
 
 
 def plain(value):
@@ -42,6 +45,24 @@ def temporary_directory(config):
     if factory is not None:
         return str(factory.getbasetemp())
     return os.path.join(tempfile.gettempdir(), f"modspace-test-{os.getpid()}")
+
+
+def where_tests_are():
+    """The calls in which the main thread is, from the first one that is of no library that runs tests."""
+    frame, calls = sys._current_frames().get(threading.main_thread().ident), []
+    while frame is not None:
+        calls.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    while calls and is_of_runner(calls[-1][0].f_code.co_filename):
+        calls.pop()
+    return "".join(traceback.StackSummary.extract(reversed(calls)).format())
+
+
+def is_of_runner(file):
+    """Whether a source is of what calls tests."""
+    runners = [sys.modules.get(name) for name in ("_pytest", "pluggy")]
+    directories = [os.path.join(os.path.dirname(module.__file__), "") for module in runners if module is not None]
+    return is_of_library(file) or file.startswith(tuple(directories))
 
 
 class Worker:
@@ -95,7 +116,7 @@ class Worker:
         files = Files(self.spaces, session, self.options)
         files.is_stopped = self.link.is_stopped
         try:
-            self.link.ready()
+            self.link.ready(self.where)
             self.is_ready = True
             while (file := self.link.next()) is not None:
                 try:
@@ -117,6 +138,14 @@ class Worker:
             session.testscollected = 1
         self.link.finished(marshal.dumps(plain({"leaks": self.spaces.leaks})))
         return True
+
+    def where(self):
+        """Where tests are that take too long, and what was printed since they began."""
+        printed = []
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if capture is not None and capture.is_globally_capturing():
+            printed = [[f"Captured {name} call", text] for name, text in zip(("stdout", "stderr"), capture.read_global_capture())]
+        return marshal.dumps((where_tests_are(), printed))
 
     # What the run is told.
 
@@ -245,20 +274,23 @@ class Listener:
     def on_crashed(self, worker, test, how):
         self.fail(worker, f"The worker gw{worker} crashed: {how}")
 
-    def on_timed_out(self, worker, test, limit):
+    def on_timed_out(self, worker, test, limit, place):
         self.times[self.running[worker][0]] = limit
-        self.fail(worker, f"Timeout: the file was ended after {limit:g} s")
+        stack, printed = marshal.loads(place) if place is not None else ("", [])
+        place = f"\n\nIt was here:\n{stack.rstrip()}" if stack else ""
+        self.fail(worker, f"Timeout: the file was ended after {limit:g} s", place, [part for part in printed if part[1]])
 
-    def fail(self, worker, text):
-        """Adds to a file that what ran in it failed: a test, or the file, when none did."""
+    def fail(self, worker, text, place="", printed=()):
+        """Adds to a file that what ran in it failed: a test, or the file, when none did. `place` is where that was, and
+        `printed` are sections of a report."""
         path, events = self.running[worker]
         tests = [event for event in events if event[0] in (self.begins, self.ends)]
         if tests and tests[-1][0] == self.begins:
-            what = f"{text}, while {{}} ran. Tests of the file that come after it were not run."
-            events += self.failure_of_test(tests[-1], what, events)
+            what = f"{text}, while {self.name_of(tests[-1])} ran. Tests of the file that come after it were not run."
+            events += self.failure_of_test(tests[-1], what + place, printed, events)
         else:
-            what = f"{text} after {{}}." if tests else f"{text} before its first test."
-            events += self.failure_of_file(self.name(path), tests[-1] if tests else None, what)
+            what = f"{text} after {self.name_of(tests[-1])}." if tests else f"{text} before its first test."
+            events += self.failure_of_file(self.name(path), what + place)
         self.tell(worker)
 
 
@@ -438,20 +470,24 @@ class Run(Teller, Listener):
             self.progress.show()
 
     @staticmethod
-    def failure_of_test(begun, text, events):
+    def name_of(event):
+        return event[1]
+
+    @staticmethod
+    def failure_of_test(begun, text, printed, events):
         """Events by which a test has failed, of which others were heard."""
         from _pytest.reports import TestReport
 
         _, nodeid, location = begun
         heard = {event[1]["when"] for event in events if event[0] == "report" and event[1]["nodeid"] == nodeid}
         phase = "teardown" if "call" in heard else "call" if "setup" in heard else "setup"
-        report = TestReport(nodeid, location, {}, "failed", text.format(nodeid), phase)
+        report = TestReport(nodeid, location, {}, "failed", text, phase, [tuple(part) for part in printed])
         return [("report", report, True), ("finish", nodeid, location)]
 
     @staticmethod
-    def failure_of_file(name, last, text):
-        """Events by which something has failed in a file that is no test. `last` is the last event of one, if any."""
+    def failure_of_file(name, text):
+        """Events by which something has failed in a file that is no test."""
         from _pytest.reports import CollectReport
 
-        report = CollectReport(name, "failed", text.format(last and last[1]), [])
+        report = CollectReport(name, "failed", text, [])
         return [("collected", report, [], True)]

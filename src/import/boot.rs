@@ -39,7 +39,7 @@ impl Importlib {
 }
 
 /// The native functions of the space that stand in the copy, under these names.
-static BOOTSTRAP: [PyMethodDef; 9] = [
+static BOOTSTRAP: [PyMethodDef; 8] = [
     hooks::EXEC,
     hooks::FIND_AND_LOAD,
     hooks::FIND_AND_LOAD_UNLOCKED,
@@ -48,7 +48,6 @@ static BOOTSTRAP: [PyMethodDef; 9] = [
     hooks::ACQUIRE_MODULE_LOCK,
     hooks::RELEASE_MODULE_LOCK,
     load::LOAD_UNLOCKED,
-    load::MODULE_FROM_SPEC,
 ];
 
 static EXTERNAL: [PyMethodDef; 4] =

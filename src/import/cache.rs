@@ -1,8 +1,8 @@
 //! The code cache: source is compiled, and frozen code decoded, once per process.
 //!
 //! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]).
-//! Compiled code is found by the content it was compiled from, never by a time stamp, so a changed file is never
-//! served stale. For each file name only the content seen last is kept: the cache grows with the number of files, not
+//! Compiled code is found by the content it was compiled from, so a changed file is never served stale; that a file has
+//! not changed is believed without reading it only on the conditions of [`super::source`]. For each file name only the content seen last is kept: the cache grows with the number of files, not
 //! with the number of edits.
 
 use dashmap::DashMap;

@@ -22,16 +22,10 @@ use crate::vm::native::def;
 type Key = PyRef<SpaceKey>;
 
 pub(crate) const LOAD_UNLOCKED: PyMethodDef = def("_load_unlocked", load_unlocked_of);
-pub(crate) const MODULE_FROM_SPEC: PyMethodDef = def("module_from_spec", module_from_spec_of);
 
 fn load_unlocked_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
     load_unlocked(&generation, &*boot::importlib(&generation, vm)?, &spec, vm)
-}
-
-fn module_from_spec_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
-    let generation = key.get(vm)?;
-    module_from_spec(&*boot::importlib(&generation, vm)?, &spec, vm)
 }
 
 /// `_find_spec`: what the finders on `sys.meta_path` say.
@@ -92,7 +86,7 @@ pub(crate) fn load_unlocked(
     let name = spec.get_attr("name", vm)?;
     let module = module_from_spec(importlib, spec, vm)?;
     spec.set_attr("_initializing", vm.ctx.new_bool(true), vm)?;
-    let executed = execute(generation, &*name, &loader, module, vm);
+    let executed = execute(generation, &name, &loader, module, vm);
     spec.set_attr("_initializing", vm.ctx.new_bool(false), vm)?;
     executed
 }
@@ -123,7 +117,7 @@ fn execute(
 fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let loader = spec.get_attr("loader", vm)?;
     let Some(create) = vm.get_attribute_opt(&loader, "create_module")? else {
-        return importlib.get("_plain_module_from_spec", vm)?.call((spec.clone(),), vm);
+        return importlib.get("module_from_spec", vm)?.call((spec.clone(),), vm);
     };
     let module = create.call((spec.clone(),), vm)?;
     let module = if vm.is_none(&module) {

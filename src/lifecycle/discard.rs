@@ -296,6 +296,7 @@ pub(crate) fn reclaim(
             generation.key.keep(None);
         }
     }
+    let used = remains.generations.len();
     registrations::take_back(&remains.generations, vm);
     remains.take_up(std::mem::take(&mut *shared.leftovers.lock()));
     if remains.is_empty() {
@@ -317,6 +318,7 @@ pub(crate) fn reclaim(
         }
         remains.leave(&mut shared.leftovers.lock());
     }
+    registrations::tidy_when_due(shared, used, vm);
 }
 
 /// What is being freed.

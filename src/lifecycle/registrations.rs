@@ -15,7 +15,7 @@ use super::{paths, probe, report::StayingThread, scope::Scope};
 use crate::{
     import::{
         boot,
-        generation::{Generation, Mark, Node},
+        generation::{Generation, Mark, Node, Shared},
         level,
         owner::{self, Owner},
         project::{self, hidden_module},
@@ -195,13 +195,6 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
             break;
         }
     }
-    let is_due = generations.first().is_some_and(|generation| {
-        let ended = generation.shared.ended.fetch_add(generations.len(), Ordering::Relaxed);
-        ended / FORGET_AFTER != (ended + generations.len()) / FORGET_AFTER
-    });
-    if is_due && let Err(error) = tidy(vm) {
-        vm.run_unraisable(error, Some("while tidying platform modules".to_owned()), vm.ctx.none());
-    }
     if !generations.is_empty()
         && let Err(error) = probe::purge_context(generations, vm)
     {
@@ -209,6 +202,16 @@ pub(crate) fn take_back(generations: &[Arc<Generation>], vm: &VirtualMachine) {
     }
     if let Err(error) = visible::in_frame(&RESET_WARNINGS, vm) {
         vm.run_unraisable(error, Some("while resetting the warnings state".to_owned()), vm.ctx.none());
+    }
+}
+
+/// Now and then, once spaces have ended and what was theirs has gone: takes out what is left of many, a little of each.
+pub(crate) fn tidy_when_due(shared: &Shared, ended: usize, vm: &VirtualMachine) {
+    let before = shared.ended.fetch_add(ended, Ordering::Relaxed);
+    if before / FORGET_AFTER != (before + ended) / FORGET_AFTER
+        && let Err(error) = tidy(vm)
+    {
+        vm.run_unraisable(error, Some("while tidying platform modules".to_owned()), vm.ctx.none());
     }
 }
 
@@ -221,7 +224,6 @@ const BUSY_TABLES: [(&str, &str); 4] = [
     ("typing", "_overload_registry"),
 ];
 
-/// What is left of many spaces in platform modules, a little of each.
 fn tidy(vm: &VirtualMachine) -> PyResult<()> {
     let modules = hidden::modules(vm)?;
     let mut tables = Vec::new();

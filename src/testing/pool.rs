@@ -32,6 +32,9 @@ use super::{
 /// How long a worker may take to end once it has nothing more to say, or was interrupted.
 const ENDS: Duration = Duration::from_secs(5);
 
+/// How long a worker that hangs may take to say where.
+const ANSWERS: Duration = Duration::from_secs(2);
+
 /// How often to look whether the run was interrupted.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -59,7 +62,7 @@ pub(crate) enum What {
     /// The worker died while it ran the file.
     Crashed { test: Option<String>, how: String },
     /// The file took too long, and its worker was killed.
-    TimedOut { test: Option<String>, limit: Duration },
+    TimedOut { test: Option<String>, limit: Duration, place: Option<Vec<u8>> },
     /// A test ends the whole run.
     Interrupted(Vec<u8>),
     /// What there is to say after the last file.
@@ -366,18 +369,32 @@ impl Place {
                     self.say(What::Interrupted(bytes));
                     return Err(if self.wait_for_end(process) { Ended::ByItself } else { Ended::Killed });
                 }
-                Received::Reply(Reply::Ready | Reply::Finished(_)) => {}
+                Received::Reply(Reply::Ready | Reply::Finished(_) | Reply::Where(_)) => {}
                 Received::End if self.shared.state.lock().stop >= Stop::Interrupt => return Err(Ended::ByItself),
                 Received::End => return Err(Ended::Crashed(test)),
                 Received::Late if self.shared.state.lock().interrupted.is_some() => return Err(Ended::Killed),
                 Received::Late => {
                     let limit = self.shared.timeout.unwrap_or_default();
-                    return Err(Ended::Told(What::TimedOut { test, limit }));
+                    let place = self.ask_where(process);
+                    return Err(Ended::Told(What::TimedOut { test, limit, place }));
                 }
                 Received::Wrong(error) => {
                     let how = format!("it sent what is no message: {error}");
                     return Err(Ended::Told(What::Crashed { test, how }));
                 }
+            }
+        }
+    }
+
+    /// Where the tests of a worker are that is about to be ended. What it says beside that comes too late.
+    fn ask_where(&self, process: &mut Process) -> Option<Vec<u8>> {
+        self.send(&Request::Where).ok()?;
+        let deadline = Some(Instant::now() + ANSWERS);
+        loop {
+            match self.receive(process, deadline) {
+                Received::Reply(Reply::Where(bytes)) => return Some(bytes),
+                Received::Reply(_) => {}
+                Received::End | Received::Late | Received::Wrong(_) => return None,
             }
         }
     }

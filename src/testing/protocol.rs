@@ -28,6 +28,8 @@ pub(crate) enum Request {
     Finish,
     /// No more test is to begin. What the running one has set up is torn down.
     Stop,
+    /// Where are the tests?
+    Where,
 }
 
 /// From a worker. What reports consist of is between the two halves of `spaces/testing`, in `marshal`'s format.
@@ -45,6 +47,8 @@ pub(crate) enum Reply {
     Interrupted(Vec<u8>),
     /// What there is to say after the last file.
     Finished(Vec<u8>),
+    /// Where the tests are.
+    Where(Vec<u8>),
 }
 
 /// No message is longer: a stray length would else take all memory.

@@ -4,15 +4,22 @@ use std::{
     fs::File,
     io,
     os::{fd::AsFd, unix::net::UnixStream},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
-use rustpython_vm::{Py, PyObjectRef, PyResult, VirtualMachine, builtins::PyBytesRef, pyclass};
+use rustpython_vm::{
+    Py, PyObjectRef, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyBytesRef},
+    pyclass,
+    vm::thread::{self, ThreadedVirtualMachine},
+};
 
 use super::{
     TestRun,
@@ -28,10 +35,33 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Link {
     stream: Mutex<UnixStream>,
     files: Receiver<TestFile>,
+    /// Says where the tests are.
+    witness: Arc<Mutex<Option<Witness>>>,
     /// The worker's process. What a test has forked is not the worker: nobody hears what becomes of tests there.
     process: Pid,
 }
 payload!(Link);
+
+/// A function that says where the tests are, and a machine of its own to run it on: the thread of the tests hangs.
+struct Witness {
+    machine: ThreadedVirtualMachine,
+    function: PyObjectRef,
+}
+
+impl Witness {
+    /// What it says, on a thread that runs no other Python code. Nothing comes of it when the tests are in native code that
+    /// does not let the world be stopped; whoever asks waits no longer than it likes.
+    fn ask(self) -> Option<Vec<u8>> {
+        let Self { machine, function } = self;
+        machine.run(|vm| {
+            let said = function.call((), vm).ok();
+            drop(function);
+            let said = said.and_then(|said| said.downcast_ref::<PyBytes>().map(|bytes| bytes.as_bytes().to_vec()));
+            thread::cleanup_current_thread_frames(vm);
+            said
+        })
+    }
+}
 
 /// Whether no more test is to begin. There is one worker in a process.
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -50,7 +80,9 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
     rustix::stdio::dup2_stdin(nothing)?;
     let (sender, files) = channel::unbounded();
     let mut sender = Some(sender);
-    thread::Builder::new().name("requests".to_owned()).spawn(move || {
+    let witness = Arc::new(Mutex::new(None::<Witness>));
+    let (called, answers) = (Arc::clone(&witness), stream.try_clone()?);
+    std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
         loop {
             match messages.next(None) {
                 Ok(Some(Request::Run(file))) => {
@@ -59,6 +91,13 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
                 }
                 Ok(Some(Request::Stop)) => STOPPED.store(true, Ordering::Relaxed),
                 Ok(Some(Request::Finish)) => drop(sender.take()),
+                // Whoever asks is about to end this process; the tests say nothing more that counts.
+                Ok(Some(Request::Where)) => {
+                    let witness = called.lock().take();
+                    if let Some(said) = witness.and_then(Witness::ask) {
+                        let _ = protocol::send(&mut &answers, &Reply::Where(said));
+                    }
+                }
                 // The run is gone: nobody wants to know what becomes of the tests, nor of what they started. Whoever started
                 // a worker put it at the head of a group of its own.
                 Ok(Some(Request::Start(_)) | None) | Err(_) => {
@@ -67,7 +106,7 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
             }
         }
     })?;
-    Ok((*run, Link { stream: Mutex::new(stream), files, process: getpid() }))
+    Ok((*run, Link { stream: Mutex::new(stream), files, witness, process: getpid() }))
 }
 
 impl Link {
@@ -106,8 +145,10 @@ impl Link {
         STOPPED.load(Ordering::Relaxed)
     }
 
+    /// There is nothing more to start. `witness` is what says where the tests are, when they are too slow.
     #[pymethod]
-    fn ready(zelf: &Py<Self>, vm: &VirtualMachine) -> PyResult<()> {
+    fn ready(zelf: &Py<Self>, witness: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+        *zelf.witness.lock() = Some(Witness { machine: vm.new_thread(), function: witness });
         zelf.say(&Reply::Ready, vm)
     }
 
@@ -133,6 +174,9 @@ impl Link {
 
     #[pymethod]
     fn finished(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
+        // It refers to all that there is, and the thread that may ask it does not end.
+        let witness = zelf.witness.lock().take();
+        drop(witness);
         zelf.say(&Reply::Finished(data.as_bytes().to_vec()), vm)
     }
 }

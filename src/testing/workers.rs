@@ -100,7 +100,9 @@ fn tuple(event: Event, vm: &VirtualMachine) -> PyTupleRef {
         What::Report(data) => ("report", vec![bytes(data)]),
         What::Done { result, time } => ("done", vec![bytes(result), seconds(time)]),
         What::Crashed { test, how } => ("crashed", vec![optional(test), text(how)]),
-        What::TimedOut { test, limit } => ("timed_out", vec![optional(test), seconds(limit)]),
+        What::TimedOut { test, limit, place } => {
+            ("timed_out", vec![optional(test), seconds(limit), place.map_or_else(|| vm.ctx.none(), bytes)])
+        }
         What::Interrupted(data) => ("interrupted", vec![bytes(data)]),
         What::Finished(data) => ("finished", vec![bytes(data)]),
         What::Broken(how) => ("broken", vec![text(how)]),

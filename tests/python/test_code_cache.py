@@ -5,6 +5,7 @@ import os
 import py_compile
 import shutil
 import sys
+import time
 import types
 import unittest
 
@@ -112,6 +113,81 @@ class Stale(SpaceTest):
             with open(cached, "wb") as file:
                 file.write(data)
             self.assertEqual(self.value(True), 1234)
+
+
+class Settled(SpaceTest):
+    """Files that were not written just now are not read again, as long as they are what they were."""
+
+    NAMES = "same", "edited", "replaced", "without_bytecode", "own_methods", "own_loader", "elsewhere", "other_name"
+
+    def setUp(self):
+        self.root = self.tree({f"{name}.py": f"value = 'before {name}'" for name in self.NAMES})
+        # Bytecode that is as young as its source is written again.
+        for _ in "writes bytecode", "reads it too early":
+            self.import_all()
+        newest = max(os.stat(os.path.join(directory, file)).st_ctime
+                     for directory, _, files in os.walk(self.root) for file in files)
+        # Times of files cannot be set back: of an inode's last change there is only the file system's word.
+        while time.time() < newest + 4.5:
+            time.sleep(0.1)
+        self.import_all()
+
+    def writing_space(self):
+        space = self.space(path=[self.root, *sys.path])
+        space.sys.dont_write_bytecode = False
+        return space
+
+    def import_all(self):
+        space = self.writing_space()
+        for name in self.NAMES:
+            space.import_(name)
+
+    def reading(self, name, before=""):
+        """What a new space, in which some code was run before, finds and what it opens for that."""
+        space = self.writing_space()
+        space.exec("import _io, importlib, importlib.machinery, os, sys\nopened = []\nplain = _io.open_code\n"
+                   "_io.open_code = lambda path: opened.append(os.path.basename(path)) or plain(path)\n" + before)
+        return space.import_(name).value, space.eval("opened")
+
+    def change(self, name, replace=False):
+        """Changes a source; its size and the time of its content stay what they were."""
+        file = os.path.join(self.root, f"{name}.py")
+        status = os.stat(file)
+        target = file + ".new" if replace else file
+        with open(target, "w") as output:
+            output.write(f"value = 'after! {name}'")
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.replace(target, file)
+        self.assertEqual(os.stat(file).st_size, status.st_size)
+
+    def test_settled(self):
+        self.assertEqual(self.reading("same"), ("before same", []))
+        self.assertEqual(self.reading("same"), ("before same", []))
+        for name in "edited", "replaced":
+            self.change(name, replace=name == "replaced")
+            value, opened = self.reading(name)
+            self.assertEqual(value, f"after! {name}")
+            self.assertIn(f"{name}.py", opened)
+        bytecode = importlib.util.cache_from_source(os.path.join(self.root, "without_bytecode.py"))
+        os.remove(bytecode)
+        value, opened = self.reading("without_bytecode")
+        self.assertIn("without_bytecode.py", opened)
+        self.assertTrue(os.path.exists(bytecode))
+        read = "importlib.machinery.SourceFileLoader.get_data = lambda self, path: b'value = 1'"
+        self.assertEqual(self.reading("own_methods", read), (1, []))
+        loader = "class Loader(importlib.machinery.SourceFileLoader):\n    def get_data(self, path): return b'value = 2'\n" \
+            "sys.path_hooks.insert(0, importlib.machinery.FileFinder.path_hook((Loader, ['.py'])))\n" \
+            "sys.path_importer_cache.clear()"
+        self.assertEqual(self.reading("own_loader", loader), (2, []))
+        elsewhere = self.tree({})
+        value, opened = self.reading("elsewhere", f"sys.pycache_prefix = {elsewhere!r}")
+        self.assertIn("elsewhere.py", opened)
+        self.assertTrue([files for _, _, files in os.walk(elsewhere) if files])
+        space = self.space(path=[self.root, *sys.path])
+        with self.assertRaisesRegex(ImportError, "loader for other_name cannot handle another"):
+            space.eval(f"__import__('importlib.machinery').machinery.SourceFileLoader('other_name', "
+                       f"{os.path.join(self.root, 'other_name.py')!r}).get_code('another')")
+        self.assertEqual(self.reading("same"), ("before same", []))
 
 
 class Sharing(SpaceTest):

@@ -60,6 +60,34 @@ fn a_file_that_takes_too_long_is_ended_with_what_it_started() {
 }
 
 #[test]
+fn where_a_test_hangs_is_said_and_what_it_had_printed() {
+    let folder = project(&[
+        (
+            "test_a.py",
+            "import threading\ndef wait(lock):\n    with lock:\n        lock.acquire()\n\
+             def test_locked():\n    print('about to wait')\n    wait(threading.Lock())\n",
+        ),
+        ("test_b.py", "import time\ntime.sleep(600)\n"),
+        // Nobody can look into what does not let the world stop.
+        ("test_c.py", "import re\ndef test_native(): re.match(r'(a+)+$', 'a' * 60 + 'b')\n"),
+    ]);
+    test(folder.path(), &["--timeout", "10"]).failed_with(2).stdout_has_all(&[
+        "line 7, in test_locked\n    wait(threading.Lock())\n  File",
+        "line 4, in wait\n    lock.acquire()\n--",
+        "Captured stdout call",
+        "about to wait",
+        "before its first test.\n\nIt was here:\n  File",
+        "test_b.py\", line 2, in <module>\n    time.sleep(600)\n",
+        "while test_c.py::test_native ran.",
+    ]);
+    let case = "import unittest\nclass Case(unittest.TestCase):\n    def test_it(self):\n        while True: pass\n";
+    let folder = project(&[("test_a.py", case)]);
+    test(folder.path(), &["--unittest", "--timeout", "10"])
+        .failed_with(1)
+        .stderr_has("test_a.py\", line 4, in test_it\n    while True: pass\n");
+}
+
+#[test]
 fn suites_do_without_temporary_directories() {
     let folder = project(&[("test_a.py", "def test_it(): pass\n"), ("test_b.py", "def test_it(): pass\n")]);
     test(folder.path(), &["-j", "2", "-p", "no:tmpdir"]).succeeded().stdout_has("2 passed");
