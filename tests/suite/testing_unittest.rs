@@ -82,6 +82,7 @@ fn files_that_crash_or_take_too_long_are_told() {
     for text in [
         "crashed: it was ended by SIGABRT (signal 6), while test_b (test_a.Case.test_b) ran.",
         "Timeout: the file was ended after 10 s, while test_b (test_b.Case.test_b) ran.",
+        "test_b.py\", line 5, in test_b\n    while True: pass\n",
         "Ran 6 tests",
         "FAILED (errors=2)",
     ] {

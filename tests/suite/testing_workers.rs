@@ -80,11 +80,6 @@ fn where_a_test_hangs_is_said_and_what_it_had_printed() {
         "test_b.py\", line 2, in <module>\n    time.sleep(600)\n",
         "while test_c.py::test_native ran.",
     ]);
-    let case = "import unittest\nclass Case(unittest.TestCase):\n    def test_it(self):\n        while True: pass\n";
-    let folder = project(&[("test_a.py", case)]);
-    test(folder.path(), &["--unittest", "--timeout", "10"])
-        .failed_with(1)
-        .stderr_has("test_a.py\", line 4, in test_it\n    while True: pass\n");
 }
 
 #[test]
