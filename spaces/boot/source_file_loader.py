@@ -1,6 +1,11 @@
 def get_code(self, fullname):
     code = _code_of_file(self, fullname)
-    return super(SourceFileLoader, self).get_code(fullname) if code is None else code
+    if code is not None:
+        return code
+    try:
+        return super(SourceFileLoader, self).get_code(fullname)
+    finally:
+        _code_was_read()
 
 
 SourceFileLoader.get_code = get_code

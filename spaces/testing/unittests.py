@@ -200,7 +200,7 @@ def work(options):
 
     files = Files(options, tell)
     try:
-        link.ready(lambda: marshal.dumps((workers.where_tests_are(), [])))
+        link.ready(lambda: marshal.dumps((workers.where_tests_are(link), [])))
         while (file := link.next()) is not None:
             try:
                 files.run(*file)

@@ -47,15 +47,13 @@ def temporary_directory(config):
     return os.path.join(tempfile.gettempdir(), f"modspace-test-{os.getpid()}")
 
 
-def where_tests_are():
+def where_tests_are(link):
     """The calls in which the main thread is, from the first one that is of no library that runs tests."""
-    frame, calls = sys._current_frames().get(threading.main_thread().ident), []
-    while frame is not None:
-        calls.append((frame, frame.f_lineno))
-        frame = frame.f_back
-    while calls and is_of_runner(calls[-1][0].f_code.co_filename):
-        calls.pop()
-    return "".join(traceback.StackSummary.extract(reversed(calls)).format())
+    calls = link.stack(threading.main_thread().ident)
+    while calls and is_of_runner(calls[0][0].co_filename):
+        del calls[0]
+    calls = [traceback.FrameSummary(code.co_filename, line, code.co_name) for code, line in calls]
+    return "".join(traceback.StackSummary.from_list(calls).format())
 
 
 def is_of_runner(file):
@@ -140,12 +138,12 @@ class Worker:
         return True
 
     def where(self):
-        """Where tests are that take too long, and what was printed since they began."""
+        """Where tests are that take too long, and what pytest has captured since it last said what that was."""
         printed = []
         capture = self.config.pluginmanager.get_plugin("capturemanager")
         if capture is not None and capture.is_globally_capturing():
-            printed = [[f"Captured {name} call", text] for name, text in zip(("stdout", "stderr"), capture.read_global_capture())]
-        return marshal.dumps((where_tests_are(), printed))
+            printed = [part for part in zip(("stdout", "stderr"), capture.read_global_capture()) if part[1]]
+        return marshal.dumps((where_tests_are(self.link), printed))
 
     # What the run is told.
 
@@ -243,10 +241,12 @@ class Listener:
                 if interrupt is None:
                     interrupt = error
                     self.workers.interrupt()
-                else:
+                elif not is_killed:
                     # What they had told before counts.
                     is_killed = True
                     self.workers.kill()
+                else:
+                    break
         if is_killed:
             self.on_killed()
         # Of files that were not ended, what is known.
@@ -278,11 +278,11 @@ class Listener:
         self.times[self.running[worker][0]] = limit
         stack, printed = marshal.loads(place) if place is not None else ("", [])
         place = f"\n\nIt was here:\n{stack.rstrip()}" if stack else ""
-        self.fail(worker, f"Timeout: the file was ended after {limit:g} s", place, [part for part in printed if part[1]])
+        self.fail(worker, f"Timeout: the file was ended after {limit:g} s", place, printed)
 
     def fail(self, worker, text, place="", printed=()):
         """Adds to a file that what ran in it failed: a test, or the file, when none did. `place` is where that was, and
-        `printed` are sections of a report."""
+        `printed` what was captured there, as pairs of the stream's name and a text."""
         path, events = self.running[worker]
         tests = [event for event in events if event[0] in (self.begins, self.ends)]
         if tests and tests[-1][0] == self.begins:
@@ -481,7 +481,8 @@ class Run(Teller, Listener):
         _, nodeid, location = begun
         heard = {event[1]["when"] for event in events if event[0] == "report" and event[1]["nodeid"] == nodeid}
         phase = "teardown" if "call" in heard else "call" if "setup" in heard else "setup"
-        report = TestReport(nodeid, location, {}, "failed", text, phase, [tuple(part) for part in printed])
+        sections = [(f"Captured {stream} {phase}", captured) for stream, captured in printed]
+        report = TestReport(nodeid, location, {}, "failed", text, phase, sections)
         return [("report", report, True), ("finish", nodeid, location)]
 
     @staticmethod

@@ -7,10 +7,10 @@
 //! A handful of functions of the copy are then replaced by native ones bound to the space. Everything else of
 //! importlib (`import_module`, `reload`, finders, loaders, `util`) is its own Python code, and reaches these by name.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use rustpython_vm::{
-    AsObject, PyRef, PyResult, VirtualMachine,
+    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDictRef, PyModule},
     function::{ArgMapping, PyMethodDef},
     scope::Scope,
@@ -30,11 +30,29 @@ use crate::vm::native::{bind, copy_dict, module_over};
 pub(crate) struct Importlib {
     pub(crate) dict: PyDictRef,
     pub(crate) source_loader: SourceLoader,
+    /// What [`load::STEPS`] are in the dict at first.
+    steps: OnceLock<Vec<PyObjectRef>>,
 }
 
 impl Importlib {
     pub(crate) fn get(&self, name: &str, vm: &VirtualMachine) -> PyResult {
         self.dict.get_item(name, vm)
+    }
+
+    fn steps(&self, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+        load::STEPS.iter().map(|name| self.get(name, vm)).collect()
+    }
+
+    fn note_steps(&self, vm: &VirtualMachine) -> PyResult<()> {
+        let _ = self.steps.set(self.steps(vm)?);
+        Ok(())
+    }
+
+    /// Whether no program has put functions of its own in the place of those that loading a module consists of.
+    pub(crate) fn has_own_steps(&self, vm: &VirtualMachine) -> PyResult<bool> {
+        // While it is made, nobody has.
+        let Some(known) = self.steps.get() else { return Ok(true) };
+        Ok(self.steps(vm)?.iter().zip(known).all(|(now, known)| now.is(known)))
     }
 }
 
@@ -50,8 +68,13 @@ static BOOTSTRAP: [PyMethodDef; 8] = [
     load::LOAD_UNLOCKED,
 ];
 
-static EXTERNAL: [PyMethodDef; 4] =
-    [hooks::COMPILE, hooks::COMPILE_BYTECODE, hooks::VALIDATE_TIMESTAMP_PYC, source::CODE_OF_FILE];
+static EXTERNAL: [PyMethodDef; 5] = [
+    hooks::COMPILE,
+    hooks::COMPILE_BYTECODE,
+    hooks::VALIDATE_TIMESTAMP_PYC,
+    source::CODE_OF_FILE,
+    source::CODE_WAS_READ,
+];
 
 static FROZEN_IMPORTER: [PyMethodDef; 2] = [hooks::CREATE_FROZEN, hooks::EXEC_FROZEN];
 
@@ -106,7 +129,8 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
 
 fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
-    let importlib = Arc::new(Importlib { dict: dict.clone(), source_loader: SourceLoader::default() });
+    let importlib =
+        Arc::new(Importlib { dict: dict.clone(), source_loader: SourceLoader::default(), steps: OnceLock::new() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));
@@ -132,7 +156,8 @@ fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &Virtua
         .map_err(|_| vm.new_type_error("importlib's external half has no dict"))?;
     install(&EXTERNAL, &external, generation, vm)?;
     run(generation, SOURCE_FILE_LOADER, "<frozen importlib._bootstrap_external>", &external, vm)?;
-    importlib.source_loader.note(external.get_item("SourceFileLoader", vm)?, vm);
+    importlib.source_loader.note(external, vm)?;
+    importlib.note_steps(vm)?;
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
     let path_hooks = provisional.dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;

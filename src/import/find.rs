@@ -265,8 +265,7 @@ fn load_own(
     if text == "ast" {
         super::project::hidden_module(text, vm)?;
     }
-    let module =
-        tracked(generation, text, &spec, vm, || load_spec(generation, importlib, &spec, package.as_ref(), vm))?;
+    let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     if generation.asides.copies(text) != Some(true) {
         generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
     }
@@ -342,13 +341,7 @@ fn brief(error: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
     format!("{}: {message}", error.class().name())
 }
 
-fn load_spec(
-    generation: &Arc<Generation>,
-    importlib: &Importlib,
-    spec: &PyObjectRef,
-    package: Option<&Package>,
-    vm: &VirtualMachine,
-) -> PyResult {
+fn load_spec(importlib: &Importlib, spec: &PyObjectRef, package: Option<&Package>, vm: &VirtualMachine) -> PyResult {
     // Tells "partially initialised" from "no such attribute" in error messages while the submodule loads.
     let uninitialised = match package {
         Some(package) if !vm.is_none(&package.spec) => {
@@ -358,7 +351,8 @@ fn load_spec(
         }
         _ => None,
     };
-    let module = load::load_unlocked(generation, importlib, spec, vm);
+    // By its name: a program may have put another one there.
+    let module = importlib.get("_load_unlocked", vm)?.call((spec.clone(),), vm);
     if let Some(list) = uninitialised {
         vm.call_method(&list, "pop", ())?;
     }

@@ -220,7 +220,7 @@ fn compile_bytecode(key: Key, args: BytecodeArgs, vm: &VirtualMachine) -> PyResu
         plain()?.downcast::<PyCode>().map_err(|_| vm.new_type_error("the bytecode file holds no code object"))
     })?;
     if let Some(source) = source {
-        generation.shared.sources.note(&generation, &source, &file, (key, hash), vm);
+        generation.shared.sources.note(&source, &file, (key, hash), vm);
     }
     Ok(code.into())
 }

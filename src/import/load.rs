@@ -70,47 +70,62 @@ pub(crate) fn find_spec(
     Ok(vm.ctx.none())
 }
 
-/// `_load_unlocked`: makes the module of a spec, and has its loader execute it.
-pub(crate) fn load_unlocked(
+/// `_load_unlocked`: makes the module of a spec, and has its loader execute it. Loaders may change both on the way, and so
+/// each step asks the spec again.
+fn load_unlocked(
     generation: &Arc<Generation>,
     importlib: &Importlib,
     spec: &PyObjectRef,
     vm: &VirtualMachine,
 ) -> PyResult {
     let loader = spec.get_attr("loader", vm)?;
-    let exec = vm.get_attribute_opt(&loader, "exec_module")?;
-    // Namespace packages, and loaders of old; and who wants to hear of each module.
-    if exec.is_none() || vm.state.config.settings.verbose > 0 {
+    // Namespace packages, loaders of old, and who wants to hear of each module, or has functions of its own.
+    if vm.get_attribute_opt(&loader, "exec_module")?.is_none()
+        || vm.state.config.settings.verbose > 0
+        || !importlib.has_own_steps(vm)?
+    {
         return importlib.get("_plain__load_unlocked", vm)?.call((spec.clone(),), vm);
     }
-    let name = spec.get_attr("name", vm)?;
     let module = module_from_spec(importlib, spec, vm)?;
     spec.set_attr("_initializing", vm.ctx.new_bool(true), vm)?;
-    let executed = execute(generation, &name, &loader, module, vm);
+    let executed = execute(generation, spec, module, vm);
     spec.set_attr("_initializing", vm.ctx.new_bool(false), vm)?;
     executed
 }
 
+/// What `_load_unlocked` calls, and what is done here instead.
+pub(super) const STEPS: [&str; 2] = ["module_from_spec", "_init_module_attrs"];
+
 /// Executes a module that is in `sys.modules` meanwhile, and returns what is there then. It is taken out if that fails.
-fn execute(
-    generation: &Arc<Generation>,
-    name: &PyObject,
-    loader: &PyObject,
-    module: PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult {
-    generation.modules(vm)?.set_item(name, module.clone(), vm)?;
-    if let Err(error) = vm.call_method(loader, "exec_module", (module,)) {
-        match generation.modules(vm)?.del_item(name, vm) {
+fn execute(generation: &Arc<Generation>, spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let name = || spec.get_attr("name", vm);
+    let modules = || generation.modules(vm);
+    modules()?.set_item(&*name()?, module.clone(), vm)?;
+    if let Err(error) = execute_by_loader(spec, module, vm) {
+        match modules()?.del_item(&*name()?, vm) {
             Err(missing) if !missing.fast_isinstance(vm.ctx.exceptions.key_error) => return Err(missing),
             _ => return Err(error),
         }
     }
     // To its end: the module may have imported others.
-    let modules = generation.modules(vm)?;
-    let module = vm.call_method(&modules, "pop", (name.to_owned(),))?;
-    modules.set_item(name, module.clone(), vm)?;
+    let table = modules()?;
+    let module = vm.call_method(&table, "pop", (name()?,))?;
+    modules()?.set_item(&*name()?, module.clone(), vm)?;
     Ok(module)
+}
+
+fn execute_by_loader(spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    let loader = spec.get_attr("loader", vm)?;
+    if !vm.is_none(&loader) {
+        return vm.call_method(&loader, "exec_module", (module,)).map(drop);
+    }
+    let locations = spec.get_attr("submodule_search_locations", vm)?;
+    if vm.is_none(&locations) {
+        let error = vm.new_exception_msg(vm.ctx.exceptions.import_error.to_owned(), "missing loader".into());
+        error.as_object().set_attr("name", spec.get_attr("name", vm)?, vm)?;
+        return Err(error);
+    }
+    Ok(())
 }
 
 /// `module_from_spec`: makes the module of a spec.
@@ -125,12 +140,14 @@ fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachi
     } else {
         module
     };
-    // Making it may have changed that.
-    let loader = spec.get_attr("loader", vm)?;
-    match module.downcast_ref_if_exact::<PyModule>(vm) {
-        Some(plain) if !vm.is_none(&loader) && !plain.dict().contains_key("__getattr__", vm) => {
-            init_module_attrs(spec, &loader, plain, vm)?;
-        }
+    let is_done = match module.downcast_ref_if_exact::<PyModule>(vm) {
+        Some(plain) if !plain.dict().contains_key("__getattr__", vm) => init_module_attrs(spec, plain, vm),
+        _ => Ok(false),
+    };
+    match is_done {
+        Ok(true) => {}
+        // It passes over some attributes that a spec does not have.
+        Err(error) if !error.fast_isinstance(vm.ctx.exceptions.attribute_error) => return Err(error),
         _ => {
             importlib.get("_init_module_attrs", vm)?.call((spec.clone(), module.clone()), vm)?;
         }
@@ -138,8 +155,12 @@ fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachi
     Ok(module)
 }
 
-/// `_init_module_attrs` of a plain module, which takes any attribute, and whose spec has a loader.
-fn init_module_attrs(spec: &PyObject, loader: &PyObject, module: &Py<PyModule>, vm: &VirtualMachine) -> PyResult<()> {
+/// `_init_module_attrs` of a plain module, which takes any attribute, and whose spec has a loader. False for another spec.
+fn init_module_attrs(spec: &PyObject, module: &Py<PyModule>, vm: &VirtualMachine) -> PyResult<bool> {
+    let loader = spec.get_attr("loader", vm)?;
+    if vm.is_none(&loader) {
+        return Ok(false);
+    }
     let dict = module.dict();
     let set = |name: &'static str, value: &dyn Fn() -> PyResult| -> PyResult<()> {
         if dict.get_item_opt(name, vm)?.is_none_or(|present| vm.is_none(&present)) {
@@ -148,7 +169,7 @@ fn init_module_attrs(spec: &PyObject, loader: &PyObject, module: &Py<PyModule>, 
         Ok(())
     };
     set("__name__", &|| spec.get_attr("name", vm))?;
-    set("__loader__", &|| Ok(loader.to_owned()))?;
+    set("__loader__", &|| Ok(loader.clone()))?;
     set("__package__", &|| spec.get_attr("parent", vm))?;
     dict.set_item("__spec__", spec.to_owned(), vm)?;
     let locations = spec.get_attr("submodule_search_locations", vm)?;
@@ -162,5 +183,5 @@ fn init_module_attrs(spec: &PyObject, loader: &PyObject, module: &Py<PyModule>, 
             set("__cached__", &|| Ok(cached.clone()))?;
         }
     }
-    Ok(())
+    Ok(true)
 }

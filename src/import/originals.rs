@@ -29,7 +29,9 @@ struct Known {
 struct Class {
     class: PyRef<PyType>,
     attributes: Vec<(PyObjectRef, PyObjectRef)>,
-    /// The version of the class when its attributes were last seen to be these. A class that is assigned to has none until
+    /// What it has besides, or instead, and may keep.
+    accepted: Vec<(PyObjectRef, PyObjectRef)>,
+    /// The version of the class when it was last seen to have nothing else. A class that is assigned to has none until
     /// something is looked up in it.
     version: u32,
 }
@@ -37,23 +39,51 @@ struct Class {
 impl Class {
     fn new(class: PyRef<PyType>) -> Self {
         let attributes = class.attributes.entries();
-        Self { class, attributes, version: 0 }
+        Self { class, attributes, accepted: Vec::new(), version: 0 }
     }
 
-    /// Whether its attributes are as they were.
-    fn is_unchanged(&mut self, vm: &VirtualMachine) -> bool {
-        let version = || self.class.tp_version_tag().load(Ordering::Acquire);
-        if self.version != 0 && version() == self.version {
-            return true;
+    fn version(&self) -> u32 {
+        self.class.tp_version_tag().load(Ordering::Acquire)
+    }
+
+    /// What differs, but for what it may keep.
+    fn changed(&mut self, vm: &VirtualMachine) -> Vec<Changed> {
+        if self.version != 0 && self.version() == self.version {
+            return Vec::new();
         }
         // A look gives it a version: before its attributes are compared, so that what changes meanwhile is seen the next time.
         self.class.get_attr(identifier!(vm, __module__));
-        let now = version();
-        let attributes = self.class.attributes.entries();
-        let is_unchanged = attributes.len() == self.attributes.len()
-            && attributes.iter().zip(&self.attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
-        self.version = if is_unchanged { now } else { 0 };
-        is_unchanged
+        let version = self.version();
+        let now = self.class.attributes.entries();
+        let (class, attributes) = (&self.class, &self.attributes);
+        let mut all = Vec::new();
+        let is_same = now.len() == attributes.len()
+            && now.iter().zip(attributes).all(|(now, before)| now.0.is(&before.0) && now.1.is(&before.1));
+        if !is_same {
+            let value_in = |all: &[(PyObjectRef, PyObjectRef)], name: &PyObject| {
+                all.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
+            };
+            for (name, before) in attributes {
+                let value = value_in(&now, name);
+                if value.as_ref().is_none_or(|value| !value.is(before)) {
+                    let original = Some(before.clone());
+                    all.push(Changed { class: class.clone(), name: name.clone(), original, value });
+                }
+            }
+            for (name, value) in &now {
+                if value_in(attributes, name).is_none() {
+                    let value = Some(value.clone());
+                    all.push(Changed { class: class.clone(), name: name.clone(), original: None, value });
+                }
+            }
+            let is_accepted = |change: &Changed| {
+                let accepted = value_in(&self.accepted, &change.name);
+                accepted.is_some_and(|accepted| change.value.as_ref().is_some_and(|value| value.is(&accepted)))
+            };
+            all.retain(|change| !is_accepted(change));
+        }
+        self.version = if all.is_empty() { version } else { 0 };
+        all
     }
 }
 
@@ -100,47 +130,22 @@ impl Originals {
         attributes.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
     }
 
-    /// Takes what a class has now under a name for what it had, or that it has no such attribute.
-    pub(crate) fn accept(&self, class: &PyObject, name: &PyObject) {
+    /// Lets a class keep what it has now under a name. It is no original: that is what the name gets back when it is assigned
+    /// to once more.
+    pub(crate) fn accept(&self, class: &PyObject, name: &PyObject, value: PyObjectRef) {
         let mut known = self.0.lock();
-        let Some(Class { class, attributes, .. }) = known.classes.get_mut(&class.get_id()) else { return };
-        attributes.retain(|(other, _)| !is_same_name(other, name));
-        attributes.extend(class.attributes.entries().into_iter().find(|(other, _)| is_same_name(other, name)));
+        let Some(Class { accepted, .. }) = known.classes.get_mut(&class.get_id()) else { return };
+        let before = accepted.iter().position(|(other, _)| is_same_name(other, name));
+        let before = before.map(|index| accepted.swap_remove(index));
+        accepted.push((name.to_owned(), value));
+        drop(known);
+        // Its finalizer may come back here.
+        drop(before);
     }
 
     /// What differs.
     pub(crate) fn changed(&self, vm: &VirtualMachine) -> Vec<Changed> {
-        let mut known = self.0.lock();
-        let mut all = Vec::new();
-        for known in known.classes.values_mut() {
-            if known.is_unchanged(vm) {
-                continue;
-            }
-            let Class { class, attributes, .. } = known;
-            let now = class.attributes.entries();
-            let value_in = |all: &[(PyObjectRef, PyObjectRef)], name: &PyObject| {
-                all.iter().find(|(other, _)| is_same_name(other, name)).map(|(_, value)| value.clone())
-            };
-            let unchanged = all.len();
-            for (name, before) in &*attributes {
-                let value = value_in(&now, name);
-                if value.as_ref().is_none_or(|value| !value.is(before)) {
-                    let original = Some(before.clone());
-                    all.push(Changed { class: class.clone(), name: name.clone(), original, value });
-                }
-            }
-            for (name, value) in &now {
-                if value_in(attributes, name).is_none() {
-                    let value = Some(value.clone());
-                    all.push(Changed { class: class.clone(), name: name.clone(), original: None, value });
-                }
-            }
-            if all.len() == unchanged {
-                // Only their order is another one.
-                *attributes = now;
-            }
-        }
-        all
+        self.0.lock().classes.values_mut().flat_map(|class| class.changed(vm)).collect()
     }
 }
 

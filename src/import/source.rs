@@ -3,9 +3,13 @@
 //! `SourceLoader.get_code` looks at the source, reads the bytecode file and compares the two. As long as both files are what
 //! they were then, its answer is the same. A file is taken for what it was when its inode, size and times are, and when
 //! it had not been changed for a while as they were noted: whoever writes to it later gives it another time (git's index
-//! does the same, and calls what is too young racy).
+//! does the same, and calls what is too young racy). What was read between two looks at the same state is of that state.
+//!
+//! This holds for the loader and the functions that importlib comes with. Where a program has its own, for the one or the
+//! others, nothing is noted, and nothing that is known is used.
 
 use std::{
+    cell::RefCell,
     path::Path,
     sync::{
         OnceLock,
@@ -16,8 +20,8 @@ use std::{
 
 use dashmap::DashMap;
 use rustpython_vm::{
-    AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyCode, PyStr, PyType},
+    AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyDict, PyDictRef, PyStr, PyType},
     function::PyMethodDef,
     identifier,
 };
@@ -28,8 +32,12 @@ use crate::vm::native::def;
 /// How long ago a file must have been changed. File systems may count in steps of up to two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// `_code_of_file`, which the copy's `SourceFileLoader.get_code` asks first.
+/// The header of a bytecode file (PEP 552); behind it is what was marshalled.
+const HEADER: usize = 16;
+
+/// What the copy's `SourceFileLoader.get_code` asks first, and tells when it had to look for itself.
 pub(crate) const CODE_OF_FILE: PyMethodDef = def("_code_of_file", code_of_file);
+pub(crate) const CODE_WAS_READ: PyMethodDef = def("_code_was_read", code_was_read);
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +51,16 @@ struct Stamp {
 
 impl Stamp {
     #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &str) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
-        let file = std::fs::metadata(path).ok()?;
+        let file = std::fs::metadata(Path::new(path)).ok().filter(std::fs::Metadata::is_file)?;
         let changed = [(file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec())];
         Some(Self { device: file.dev(), inode: file.ino(), size: file.size(), changed })
     }
 
     /// Nothing tells whether another file was put in its place.
     #[cfg(not(unix))]
-    fn of(_path: &Path) -> Option<Self> {
+    fn of(_path: &str) -> Option<Self> {
         None
     }
 
@@ -71,86 +79,128 @@ struct Known {
     /// The key and hash by which [`super::cache::CodeCache::unmarshalled`] has the code.
     code: (String, ContentHash),
     source_hash: ContentHash,
-    /// `sys.pycache_prefix`, which says where the bytecode is.
+    settings: Settings,
+}
+
+/// What says where the bytecode of a source is, and whether it is compared with that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Settings {
+    /// `sys.pycache_prefix`.
     prefix: Option<String>,
+    /// `sys.implementation.cache_tag`.
+    tag: Option<String>,
+}
+
+impl Settings {
+    fn of(generation: &Generation, vm: &VirtualMachine) -> Self {
+        let sys = |name: &'static str| generation.sys_dict.get_item_opt(name, vm).ok().flatten();
+        let tag = sys("implementation").and_then(|implementation| implementation.get_attr("cache_tag", vm).ok());
+        Self { prefix: sys("pycache_prefix").and_then(text), tag: tag.and_then(text) }
+    }
+}
+
+/// A string that names a file as it is; `None` for what is none.
+fn text(value: PyObjectRef) -> Option<String> {
+    value.downcast_ref::<PyStr>()?.to_str().map(str::to_owned)
 }
 
 /// By the names of source files.
 #[derive(Default)]
 pub(crate) struct Sources(DashMap<String, Known>);
 
-/// A space's `SourceFileLoader`, and the version that the class has as long as nobody changes it or its bases.
+/// A space's `SourceFileLoader`, and what it was made with.
 #[derive(Default)]
-pub(crate) struct SourceLoader {
-    class: OnceLock<PyRef<PyType>>,
+pub(crate) struct SourceLoader(OnceLock<Original>);
+
+struct Original {
+    class: PyRef<PyType>,
+    /// The version that the class has as long as nobody changes it or its bases.
     version: AtomicU32,
+    /// The dict of `_frozen_importlib_external`, and what [`HELPERS`] are there.
+    dict: PyDictRef,
+    helpers: Vec<PyObjectRef>,
+}
+
+/// What `SourceLoader.get_code` calls.
+const HELPERS: [&str; 8] = [
+    "MAGIC_NUMBER",
+    "_classify_pyc",
+    "_compile_bytecode",
+    "_path_stat",
+    "_validate_hash_pyc",
+    "_validate_timestamp_pyc",
+    "cache_from_source",
+    "decode_source",
+];
+
+fn helpers(dict: &Py<PyDict>, vm: &VirtualMachine) -> Option<Vec<PyObjectRef>> {
+    HELPERS.iter().map(|name| dict.get_item_opt(*name, vm).ok()?).collect()
 }
 
 impl SourceLoader {
-    /// Notes the class as it is now.
-    pub(crate) fn note(&self, class: PyObjectRef, vm: &VirtualMachine) {
-        let Ok(class) = class.downcast::<PyType>() else { return };
+    /// Notes the class and its module as they are now.
+    pub(crate) fn note(&self, dict: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+        let class = dict.get_item("SourceFileLoader", vm)?;
+        let (Ok(class), Some(helpers)) = (class.downcast::<PyType>(), helpers(&dict, vm)) else { return Ok(()) };
         class.get_attr(identifier!(vm, __module__));
-        self.version.store(class.tp_version_tag().load(Ordering::Acquire), Ordering::Release);
-        let _ = self.class.set(class);
+        let version = AtomicU32::new(class.tp_version_tag().load(Ordering::Acquire));
+        let _ = self.0.set(Original { class, version, dict, helpers });
+        Ok(())
     }
 
-    /// Whether a loader is an instance of that class, which is what it was.
-    fn is_class_of(&self, loader: &PyObject) -> bool {
-        let version = self.version.load(Ordering::Acquire);
-        let is_it = |class: &PyRef<PyType>| {
-            loader.class().is(class) && class.tp_version_tag().load(Ordering::Acquire) == version
-        };
-        version != 0 && self.class.get().is_some_and(is_it)
+    /// Whether a loader is an instance of that class, and this and what it calls are what they were.
+    fn is_original(&self, loader: &PyObject, vm: &VirtualMachine) -> bool {
+        let Some(Original { class, version, dict, helpers: known }) = self.0.get() else { return false };
+        let version = version.load(Ordering::Acquire);
+        version != 0
+            && loader.class().is(class)
+            && class.tp_version_tag().load(Ordering::Acquire) == version
+            && helpers(dict, vm).is_some_and(|now| now.iter().zip(known).all(|(now, known)| now.is(known)))
     }
 }
 
-fn prefix(generation: &Generation, vm: &VirtualMachine) -> Option<String> {
-    let prefix = generation.sys_dict.get_item_opt("pycache_prefix", vm).ok()??;
-    prefix.downcast_ref::<PyStr>().map(|prefix| prefix.to_string_lossy().into_owned())
+/// A file whose code a loader looks for on this thread.
+struct Reading {
+    source: String,
+    stamp: Stamp,
+    settings: Settings,
+}
+
+thread_local! {
+    static READING: RefCell<Vec<Option<Reading>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Sources {
-    /// Notes that the code of the file `source` was read from the file `bytecode`, which was found to be of it.
-    pub(crate) fn note(
-        &self,
-        generation: &Generation,
-        source: &str,
-        bytecode: &str,
-        code: (String, ContentHash),
-        vm: &VirtualMachine,
-    ) {
+    /// Notes where the code of a source file was read, if it is what a loader looks for on this thread.
+    pub(crate) fn note(&self, source: &str, bytecode: &str, code: (String, ContentHash), vm: &VirtualMachine) {
+        let reading = READING.with_borrow_mut(|reading| reading.last_mut().and_then(Option::take));
+        let Some(reading) = reading.filter(|reading| reading.source == source) else { return };
         let found = vm.allow_threads(|| {
-            let stamps = (Stamp::of(Path::new(source))?, Stamp::of(Path::new(bytecode))?);
-            let is_settled = stamps.0.is_settled() && stamps.1.is_settled();
-            let source_hash = *blake3::hash(&std::fs::read(source).ok().filter(|_| is_settled)?).as_bytes();
-            Some((stamps, source_hash))
+            let stamp = Stamp::of(bytecode).filter(Stamp::is_settled)?;
+            let data = std::fs::read(bytecode).ok()?;
+            // The flags are those of a file that is compared by time: others may be believed, or not.
+            let is_timed = data.get(4..8)? == [0; 4];
+            let is_read = *blake3::hash(data.get(HEADER..)?).as_bytes() == code.1;
+            let source_hash = *blake3::hash(&std::fs::read(source).ok()?).as_bytes();
+            let is_same = Stamp::of(bytecode) == Some(stamp) && Stamp::of(source) == Some(reading.stamp);
+            (is_timed && is_read && is_same).then_some((stamp, source_hash))
         });
-        match found {
-            Some(((stamp, bytecode_stamp), source_hash)) => {
-                let bytecode = (bytecode.to_owned(), bytecode_stamp);
-                let known = Known { source: stamp, bytecode, code, source_hash, prefix: prefix(generation, vm) };
-                self.0.insert(source.to_owned(), known);
-            }
-            None => {
-                self.0.remove(source);
-            }
+        if let Some((stamp, source_hash)) = found {
+            let Reading { source, stamp: source_stamp, settings } = reading;
+            let bytecode = (bytecode.to_owned(), stamp);
+            self.0.insert(source, Known { source: source_stamp, bytecode, code, source_hash, settings });
         }
     }
 
     /// What is known of a file that is what it was.
-    fn get(&self, generation: &Generation, source: &str, vm: &VirtualMachine) -> Option<Known> {
-        let known = self.0.get(source)?.clone();
-        if known.prefix != prefix(generation, vm) {
-            return None;
-        }
-        let is = |path: &str, stamp: Stamp| Stamp::of(Path::new(path)) == Some(stamp);
-        let is_same = vm.allow_threads(|| is(source, known.source) && is(&known.bytecode.0, known.bytecode.1));
-        is_same.then_some(known)
+    fn get(&self, source: &str, settings: &Settings, vm: &VirtualMachine) -> Option<Known> {
+        let known = self.0.get(source).filter(|known| known.settings == *settings)?.clone();
+        let is = |path: &str, stamp: Stamp| Stamp::of(path) == Some(stamp);
+        vm.allow_threads(|| is(source, known.source) && is(&known.bytecode.0, known.bytecode.1)).then_some(known)
     }
 }
 
-/// The code that a `SourceFileLoader` is asked for; None when it has to look for itself.
+/// The code that a `SourceFileLoader` is asked for; None when it has to look for itself, and is to say when it has.
 fn code_of_file(
     key: PyRef<SpaceKey>,
     loader: PyObjectRef,
@@ -158,22 +208,51 @@ fn code_of_file(
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyRef<PyCode>>> {
     let generation = key.get(vm)?;
-    if !boot::importlib(&generation, vm)?.source_loader.is_class_of(&loader) {
+    let (code, reading) = match file_of(&generation, &loader, name, vm)? {
+        None => (None, None),
+        Some(source) => {
+            let shared = &generation.shared;
+            let settings = Settings::of(&generation, vm);
+            let known = shared.sources.get(&source, &settings, vm);
+            let code = known.as_ref().and_then(|known| shared.code.known_unmarshalled(&known.code.0, known.code.1, vm));
+            match (known, &code) {
+                (Some(known), Some(_)) => {
+                    find::note_source(&source, known.source_hash);
+                    (code, None)
+                }
+                _ => {
+                    let stamp = vm.allow_threads(|| Stamp::of(&source)).filter(Stamp::is_settled);
+                    (None, stamp.map(|stamp| Reading { source, stamp, settings }))
+                }
+            }
+        }
+    };
+    if code.is_none() {
+        READING.with_borrow_mut(|all| all.push(reading));
+    }
+    Ok(code)
+}
+
+fn code_was_read(_key: PyRef<SpaceKey>) {
+    READING.with_borrow_mut(|all| drop(all.pop()));
+}
+
+/// The source file of a loader that is asked for the module `name`, if it is an original one.
+fn file_of(
+    generation: &std::sync::Arc<Generation>,
+    loader: &PyObject,
+    name: PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult<Option<String>> {
+    if !boot::importlib(generation, vm)?.source_loader.is_original(loader, vm) {
         return Ok(None);
     }
-    let text = |value: PyObjectRef| value.downcast_ref::<PyStr>().map(|text| text.to_string_lossy().into_owned());
     // What a program set on this loader alone goes before the class's.
     let Some(dict) = loader.dict().filter(|dict| dict.__len__() == 2) else { return Ok(None) };
     let own = |name: &'static str| PyResult::Ok(dict.get_item_opt(name, vm)?.and_then(text));
-    let (Some(own_name), Some(path)) = (own("name")?, own("path")?) else { return Ok(None) };
-    if text(name).is_none_or(|name| name != own_name) {
+    let own_name = own("name")?;
+    if own_name.is_none() || own_name != text(name) {
         return Ok(None);
     }
-    let shared = &generation.shared;
-    let Some(known) = shared.sources.get(&generation, &path, vm) else { return Ok(None) };
-    let code = shared.code.known_unmarshalled(&known.code.0, known.code.1, vm);
-    if code.is_some() {
-        find::note_source(&path, known.source_hash);
-    }
-    Ok(code)
+    own("path")
 }

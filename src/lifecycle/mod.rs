@@ -19,7 +19,7 @@ pub(crate) use discard::discard;
 pub use modules::UnloadReport;
 pub(crate) use paths::why;
 pub(crate) use program::{run_program, shut_down};
-pub(crate) use registrations::{is_main_thread, started as started_threads};
+pub(crate) use registrations::{is_main_thread, stacks, started as started_threads};
 pub use reload::ReloadReport;
 pub(crate) use reload::{raise as raise_reload, reload};
 pub use report::{DiscardReport, Held, StayingThread};

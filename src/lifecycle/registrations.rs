@@ -138,7 +138,7 @@ pub(crate) fn describe_threads(
 ///
 /// Not by `sys._current_frames()`: RustPython follows a frame of a running thread to its caller without stopping it first,
 /// which may be gone by then. (Upstream should read `previous` after it stopped the world in `FrameObject::f_back`.)
-fn stacks(idents: &[u64], vm: &VirtualMachine) -> Vec<Vec<(PyRef<PyCode>, usize)>> {
+pub(crate) fn stacks(idents: &[u64], vm: &VirtualMachine) -> Vec<Vec<(PyRef<PyCode>, usize)>> {
     let world = Stopped::new(vm);
     let stacks = world.stacks();
     let stack_of = |ident: &u64| {

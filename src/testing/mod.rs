@@ -146,9 +146,9 @@ fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMac
         let is_native = class.attributes.as_dict().is_none();
         let may_be_theirs = is_native || original.is_none() && name.as_bytes().starts_with(b"_");
         if let (true, Some(value)) = (may_be_theirs, value)
-            && !is_of_tests.call((value,), vm)?.try_to_bool(vm)?
+            && !is_of_tests.call((value.clone(),), vm)?.try_to_bool(vm)?
         {
-            shared.originals.accept(class.as_object(), name.as_object());
+            shared.originals.accept(class.as_object(), name.as_object(), value);
             continue;
         }
         let is_known = vm.ctx.new_bool(original.is_some()).into();

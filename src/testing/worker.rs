@@ -15,8 +15,8 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
 use rustpython_vm::{
-    Py, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyBytes, PyBytesRef},
+    Py, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyBytesRef, PyCode},
     pyclass,
     vm::thread::{self, ThreadedVirtualMachine},
 };
@@ -25,7 +25,7 @@ use super::{
     TestRun,
     protocol::{self, Messages, Reply, Request, TestFile},
 };
-use crate::vm::native::payload;
+use crate::{lifecycle, vm::native::payload};
 
 /// How often to look at signals while there is no file.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The worker's end of the stream, for `spaces/testing/workers.py`.
 #[pyclass(module = "modspace", name = "Link")]
 pub(crate) struct Link {
-    stream: Mutex<UnixStream>,
+    stream: Arc<Mutex<UnixStream>>,
     files: Receiver<TestFile>,
     /// Says where the tests are.
     witness: Arc<Mutex<Option<Witness>>>,
@@ -81,7 +81,8 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
     let (sender, files) = channel::unbounded();
     let mut sender = Some(sender);
     let witness = Arc::new(Mutex::new(None::<Witness>));
-    let (called, answers) = (Arc::clone(&witness), stream.try_clone()?);
+    let stream = Arc::new(Mutex::new(stream));
+    let (called, answers) = (Arc::clone(&witness), Arc::clone(&stream));
     std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
         loop {
             match messages.next(None) {
@@ -95,7 +96,7 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
                 Ok(Some(Request::Where)) => {
                     let witness = called.lock().take();
                     if let Some(said) = witness.and_then(Witness::ask) {
-                        let _ = protocol::send(&mut &answers, &Reply::Where(said));
+                        let _ = protocol::send(&mut *answers.lock(), &Reply::Where(said));
                     }
                 }
                 // The run is gone: nobody wants to know what becomes of the tests, nor of what they started. Whoever started
@@ -106,7 +107,7 @@ pub(crate) fn connect() -> io::Result<(TestRun, Link)> {
             }
         }
     })?;
-    Ok((*run, Link { stream: Mutex::new(stream), files, witness, process: getpid() }))
+    Ok((*run, Link { stream, files, witness, process: getpid() }))
 }
 
 impl Link {
@@ -150,6 +151,16 @@ impl Link {
     fn ready(zelf: &Py<Self>, witness: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
         *zelf.witness.lock() = Some(Witness { machine: vm.new_thread(), function: witness });
         zelf.say(&Reply::Ready, vm)
+    }
+
+    /// The code object and line of each call of a thread, the outermost first.
+    #[pymethod]
+    fn stack(_zelf: &Py<Self>, ident: u64, vm: &VirtualMachine) -> Vec<PyObjectRef> {
+        let calls = lifecycle::stacks(&[ident], vm).pop().unwrap_or_default();
+        let pair = |(code, line): (PyRef<PyCode>, usize)| {
+            vm.ctx.new_tuple(vec![code.into(), vm.ctx.new_int(line).into()]).into()
+        };
+        calls.into_iter().map(pair).collect()
     }
 
     #[pymethod]

@@ -1,5 +1,6 @@
 """Source is compiled once per process; a changed file is never served stale, and spaces do not share executed code."""
 
+import contextlib
 import importlib.util
 import os
 import py_compile
@@ -118,13 +119,18 @@ class Stale(SpaceTest):
 class Settled(SpaceTest):
     """Files that were not written just now are not read again, as long as they are what they were."""
 
-    NAMES = "same", "edited", "replaced", "without_bytecode", "own_methods", "own_loader", "elsewhere", "other_name"
+    NAMES = "same", "edited", "replaced", "without_bytecode", "own_methods", "own_loader", "elsewhere", "other_name", \
+        "private", "cache_tag", "own_function", "moved/one/module", "moved/two/module"
 
     def setUp(self):
         self.root = self.tree({f"{name}.py": f"value = 'before {name}'" for name in self.NAMES})
         # Bytecode that is as young as its source is written again.
         for _ in "writes bytecode", "reads it too early":
             self.import_all()
+            for name in "one", "two":
+                space = self.writing_space()
+                space.sys.path.insert(0, os.path.join(self.root, "moved", name))
+                space.import_("module")
         newest = max(os.stat(os.path.join(directory, file)).st_ctime
                      for directory, _, files in os.walk(self.root) for file in files)
         # Times of files cannot be set back: of an inode's last change there is only the file system's word.
@@ -140,7 +146,8 @@ class Settled(SpaceTest):
     def import_all(self):
         space = self.writing_space()
         for name in self.NAMES:
-            space.import_(name)
+            if "/" not in name:
+                space.import_(name)
 
     def reading(self, name, before=""):
         """What a new space, in which some code was run before, finds and what it opens for that."""
@@ -188,6 +195,38 @@ class Settled(SpaceTest):
             space.eval(f"__import__('importlib.machinery').machinery.SourceFileLoader('other_name', "
                        f"{os.path.join(self.root, 'other_name.py')!r}).get_code('another')")
         self.assertEqual(self.reading("same"), ("before same", []))
+
+        # What a loader makes of the files is its own space's.
+        loader = "class Loader(importlib.machinery.SourceFileLoader):\n" \
+            "    def get_data(self, path): return super().get_data(path).replace(b'before', b'BEFORE')\n" \
+            "sys.path_hooks.insert(0, importlib.machinery.FileFinder.path_hook((Loader, ['.py'])))\n" \
+            "sys.path_importer_cache.clear()"
+        self.assertEqual(self.reading("private", loader)[0], "BEFORE private")
+        self.assertEqual(self.reading("private")[0], "before private")
+        self.assertEqual(self.reading("private"), ("before private", []))
+        read = "external = importlib._bootstrap_external\nexternal._compile_bytecode = lambda *args, **kwargs: compile('value = 3', '', 'exec')"
+        self.assertEqual(self.reading("own_function", read)[0], 3)
+        self.assertEqual(self.reading("own_function"), ("before own_function", []))
+        self.assertIn("cache_tag.py", self.reading("cache_tag", "sys.implementation.cache_tag = None")[1])
+
+        # Another directory comes in the place of one, between the look at the source and the reading of its bytecode.
+        self.link("one")
+        path = [os.path.join(self.root, "moved", "now")]
+        space = self.writing_space()
+        space.sys.path[:0] = path
+        space.exec("import _io\nplain = _io.open_code")
+        space.sys.modules["_io"].open_code = lambda name: (space.eval("plain")(name), self.link("two"))[0]
+        self.assertEqual(space.import_("module").value, "before moved/one/module")
+        for _ in range(2):
+            space = self.writing_space()
+            space.sys.path[:0] = path
+            self.assertEqual(space.import_("module").value, "before moved/two/module")
+
+    def link(self, target):
+        link = os.path.join(self.root, "moved", "now")
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(link)
+        os.symlink(os.path.join(self.root, "moved", target), link)
 
 
 class Sharing(SpaceTest):

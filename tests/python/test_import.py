@@ -379,5 +379,68 @@ class Library(SpaceTest):
         self.assertIs(space.eval("__import__('importlib').__import__('sys')"), space.sys)
 
 
+class Specs(SpaceTest):
+    """Loaders may change the spec while its module is made, and programs what importlib makes it with."""
+
+    def finding(self, create="pass", execute="pass"):
+        """A space in which a loader runs some code when it makes and when it executes the module `made`."""
+        space = self.space()
+        space.exec(f"""if True:
+            import sys, importlib._bootstrap, importlib.machinery
+            class Other:
+                def create_module(self, spec): pass
+                def exec_module(self, module): module.by = "other"
+            class Loader(Other):
+                def create_module(self, spec): {create}
+                def exec_module(self, module):
+                    module.by = "loader"
+                    {execute}
+            class Finder:
+                @staticmethod
+                def find_spec(name, path=None, target=None):
+                    return importlib.machinery.ModuleSpec("made", Loader()) if name == "made" else None
+            sys.meta_path.insert(0, Finder)
+        """)
+        return space
+
+    def test_the_loader_is_the_one_that_the_spec_has_then(self):
+        self.assertEqual(self.finding().import_("made").by, "loader")
+        self.assertEqual(self.finding("spec.loader = Other()").import_("made").by, "other")
+        with self.assertRaisesRegex(ImportError, "missing loader"):
+            self.finding("spec.loader = None").import_("made")
+
+    def test_the_name_is_the_one_that_the_spec_has_then(self):
+        space = self.finding("spec.name = 'renamed'")
+        space.eval("__import__('made')")
+        self.assertIn("renamed", space.sys.modules)
+        space = self.finding(execute="module.__spec__.name = 'renamed'; sys.modules['renamed'] = Other")
+        self.assertEqual(space.eval("__import__('made')"), space.eval("Other"))
+
+    def test_a_failure_takes_the_module_out_again(self):
+        space = self.finding(execute="raise KeyError('made')")
+        with self.assertRaisesRegex(KeyError, "made"):
+            space.import_("made")
+        self.assertNotIn("made", space.sys.modules)
+
+    def test_a_spec_may_lack_what_only_names_things(self):
+        space = self.finding()
+        space.exec("""if True:
+            class Spec:
+                name, submodule_search_locations, has_location = "made", None, False
+                def __init__(self): self.loader = Loader()
+            Finder.find_spec = lambda name, path=None, target=None: Spec() if name == "made" else None
+            Spec.origin = None
+        """)
+        self.assertEqual(space.import_("made").by, "loader")
+
+    def test_functions_of_a_program_are_called(self):
+        for name in "_load_unlocked", "module_from_spec", "_init_module_attrs":
+            space = self.finding()
+            space.exec(f"called = []\nplain = importlib._bootstrap.{name}\n"
+                       f"importlib._bootstrap.{name} = lambda *args, **kwargs: called.append(1) or plain(*args, **kwargs)")
+            self.assertEqual(space.import_("made").by, "loader")
+            self.assertEqual(space.eval("called"), [1], name)
+
+
 if __name__ == "__main__":
     unittest.main()
