@@ -23,7 +23,7 @@ NEEDED = "pytest", "_pytest"
 HANDED_OUT = "pluggy", "iniconfig", "pygments", "logging", "unittest", "warnings"
 
 #: How many files' spaces are discarded at a time: each time, the whole heap is looked through.
-BATCH = 64
+BATCH = 32
 
 
 class Space:
