@@ -84,7 +84,7 @@ def run(item, nextitem):
         reason = link.end[1] if link.end is not None else [f"pytest ended with status {status}"]
         text = "\n".join(failures or [f"The test was not found again in a space of its own: {', '.join(reason)}."])
         link.end = None
-        events = workers.Run.failure_of_test(("start", item.nodeid, item.location), text, [])[:1]
+        events = workers.Run.failure_of_test(("start", item.nodeid, item.location), text, [], [])[:1]
     for name, *rest in events:
         getattr(teller, "tell_" + name)(*rest)
     tear_down(item, nextitem)
