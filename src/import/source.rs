@@ -11,10 +11,7 @@
 use std::{
     cell::RefCell,
     path::Path,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -115,7 +112,7 @@ pub(crate) struct SourceLoader(OnceLock<Original>);
 struct Original {
     class: PyRef<PyType>,
     /// The version that the class has as long as nobody changes it or its bases.
-    version: AtomicU32,
+    version: u32,
     /// The dict of `_frozen_importlib_external`, and what [`HELPERS`] are there.
     dict: PyDictRef,
     helpers: Vec<PyObjectRef>,
@@ -143,7 +140,7 @@ impl SourceLoader {
         let class = dict.get_item("SourceFileLoader", vm)?;
         let (Ok(class), Some(helpers)) = (class.downcast::<PyType>(), helpers(&dict, vm)) else { return Ok(()) };
         class.get_attr(identifier!(vm, __module__));
-        let version = AtomicU32::new(class.tp_version_tag().load(Ordering::Acquire));
+        let version = class.tp_version_tag().load(Ordering::Acquire);
         let _ = self.0.set(Original { class, version, dict, helpers });
         Ok(())
     }
@@ -151,10 +148,9 @@ impl SourceLoader {
     /// Whether a loader is an instance of that class, and this and what it calls are what they were.
     fn is_original(&self, loader: &PyObject, vm: &VirtualMachine) -> bool {
         let Some(Original { class, version, dict, helpers: known }) = self.0.get() else { return false };
-        let version = version.load(Ordering::Acquire);
-        version != 0
+        *version != 0
             && loader.class().is(class)
-            && class.tp_version_tag().load(Ordering::Acquire) == version
+            && class.tp_version_tag().load(Ordering::Acquire) == *version
             && helpers(dict, vm).is_some_and(|now| now.iter().zip(known).all(|(now, known)| now.is(known)))
     }
 }
@@ -239,7 +235,7 @@ fn code_was_read(_key: PyRef<SpaceKey>) {
 
 /// The source file of a loader that is asked for the module `name`, if it is an original one.
 fn file_of(
-    generation: &std::sync::Arc<Generation>,
+    generation: &Arc<Generation>,
     loader: &PyObject,
     name: PyObjectRef,
     vm: &VirtualMachine,
