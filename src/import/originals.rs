@@ -1,19 +1,18 @@
 //! The classes of platform modules as these modules made them. There is one of each for all spaces, so that what a space
 //! assigns to their attributes is seen by all; when it goes, they get back what they had.
 
-use std::{collections::hash_map::Entry, sync::atomic::Ordering};
+use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustpython_vm::{
     AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyModule, PyStr, PyType},
-    identifier,
     types::PyTypeFlags,
 };
 
 use super::{find, generation::Names};
-use crate::vm::hidden;
+use crate::vm::{class_version, hidden};
 
 #[derive(Default)]
 pub(crate) struct Originals(Mutex<Known>);
@@ -33,27 +32,22 @@ struct Class {
     accepted: Vec<(PyObjectRef, PyObjectRef)>,
     /// The version of the class when it was last seen to have nothing else. A class that is assigned to has none until
     /// something is looked up in it.
-    version: u32,
+    version: Option<u32>,
 }
 
 impl Class {
     fn new(class: PyRef<PyType>) -> Self {
         let attributes = class.attributes.entries();
-        Self { class, attributes, accepted: Vec::new(), version: 0 }
-    }
-
-    fn version(&self) -> u32 {
-        self.class.tp_version_tag().load(Ordering::Acquire)
+        Self { class, attributes, accepted: Vec::new(), version: None }
     }
 
     /// What differs, but for what it may keep.
     fn changed(&mut self, vm: &VirtualMachine) -> Vec<Changed> {
-        if self.version != 0 && self.version() == self.version {
+        if self.version.is_some() && class_version::get(&self.class) == self.version {
             return Vec::new();
         }
         // A look gives it a version: before its attributes are compared, so that what changes meanwhile is seen the next time.
-        self.class.get_attr(identifier!(vm, __module__));
-        let version = self.version();
+        let version = class_version::give(&self.class, vm);
         let now = self.class.attributes.entries();
         let (class, attributes) = (&self.class, &self.attributes);
         let mut all = Vec::new();
@@ -82,7 +76,7 @@ impl Class {
             };
             all.retain(|change| !is_accepted(change));
         }
-        self.version = if all.is_empty() { version } else { 0 };
+        self.version = version.filter(|_| all.is_empty());
         all
     }
 }

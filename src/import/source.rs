@@ -11,7 +11,7 @@
 use std::{
     cell::RefCell,
     path::Path,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,11 +20,10 @@ use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyCode, PyDict, PyDictRef, PyStr, PyType},
     function::PyMethodDef,
-    identifier,
 };
 
 use super::{boot, cache::ContentHash, find, generation::Generation, key::SpaceKey};
-use crate::vm::native::def;
+use crate::vm::{class_version, native::def};
 
 /// How long ago a file must have been changed. File systems may count in steps of up to two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -112,7 +111,7 @@ pub(crate) struct SourceLoader(OnceLock<Original>);
 struct Original {
     class: PyRef<PyType>,
     /// The version that the class has as long as nobody changes it or its bases.
-    version: u32,
+    version: Option<u32>,
     /// The dict of `_frozen_importlib_external`, and what [`HELPERS`] are there.
     dict: PyDictRef,
     helpers: Vec<PyObjectRef>,
@@ -139,8 +138,7 @@ impl SourceLoader {
     pub(crate) fn note(&self, dict: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
         let class = dict.get_item("SourceFileLoader", vm)?;
         let (Ok(class), Some(helpers)) = (class.downcast::<PyType>(), helpers(&dict, vm)) else { return Ok(()) };
-        class.get_attr(identifier!(vm, __module__));
-        let version = class.tp_version_tag().load(Ordering::Acquire);
+        let version = class_version::give(&class, vm);
         let _ = self.0.set(Original { class, version, dict, helpers });
         Ok(())
     }
@@ -148,9 +146,9 @@ impl SourceLoader {
     /// Whether a loader is an instance of that class, and this and what it calls are what they were.
     fn is_original(&self, loader: &PyObject, vm: &VirtualMachine) -> bool {
         let Some(Original { class, version, dict, helpers: known }) = self.0.get() else { return false };
-        *version != 0
+        version.is_some()
             && loader.class().is(class)
-            && class.tp_version_tag().load(Ordering::Acquire) == *version
+            && class_version::get(class) == *version
             && helpers(dict, vm).is_some_and(|now| now.iter().zip(known).all(|(now, known)| now.is(known)))
     }
 }

@@ -14,6 +14,7 @@
 
 mod arguments;
 pub(crate) mod change;
+pub(crate) mod class_version;
 pub(crate) mod code;
 pub(crate) mod deadline;
 pub(crate) mod edges;
