@@ -40,7 +40,7 @@ class Here:
     def test(self, name):
         """Nobody waits for it."""
 
-    def done(self, data):
+    def done(self, data, may_end_run):
         """The session has its own account of what there is."""
 
     def finished(self, data):

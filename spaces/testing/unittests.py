@@ -207,7 +207,7 @@ def work(options):
             finally:
                 if options["coverage"] is not None:
                     tell("covered", options["coverage"].news())
-            link.done(marshal.dumps({"left": files.left, "is_stopped": files.is_stopped}))
+            link.done(marshal.dumps({"left": files.left, "is_stopped": files.is_stopped}), files.is_stopped)
             files.left = []
     except KeyboardInterrupt as error:
         link.interrupted(marshal.dumps(files.interrupted_at or text_of(error)))

@@ -123,7 +123,8 @@ class Worker:
                     if self.options["coverage"] is not None:
                         self.tell("covered", self.options["coverage"].news())
                 imports = sorted(files.imports.pop(file[1], ()))
-                self.link.done(marshal.dumps(plain({"collected": collected, "left": files.left, "imports": imports})))
+                result = {"collected": collected, "left": files.left, "imports": imports}
+                self.link.done(marshal.dumps(plain(result)), bool(self.config.getoption("maxfail")))
                 files.left = []
                 if session.shouldstop:
                     raise session.Interrupted(session.shouldstop)

@@ -57,8 +57,8 @@ pub(crate) enum What {
     Test(String),
     /// Something to be told to pytest.
     Report(Vec<u8>),
-    /// The file is done.
-    Done { result: Vec<u8>, time: Duration },
+    /// The file is done. Its worker may wait until `heard` is dropped.
+    Done { result: Vec<u8>, time: Duration, heard: Option<Sender<()>> },
     /// The worker died while it ran the file.
     Crashed { test: Option<String>, how: String },
     /// The file took too long, and its worker was killed.
@@ -114,6 +114,8 @@ struct Running {
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     events: Receiver<Event>,
+    /// What a worker waits for, until the event that was given last has been dealt with.
+    heard: Mutex<Option<Sender<()>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -139,7 +141,7 @@ impl Pool {
         let state = State { waiting: files.into(), running: (0..count).map(|_| None).collect(), ..Default::default() };
         let shared = Arc::new(Shared { program, run, timeout, state: Mutex::new(state) });
         let (sender, events) = channel::unbounded();
-        let mut pool = Self { shared, events, threads: Vec::new() };
+        let mut pool = Self { shared, events, heard: Mutex::default(), threads: Vec::new() };
         for worker in 0..count {
             let place = Place { shared: Arc::clone(&pool.shared), worker, events: sender.clone() };
             let thread = thread::Builder::new().name(format!("worker {worker}")).spawn(move || place.work())?;
@@ -148,13 +150,19 @@ impl Pool {
         Ok(pool)
     }
 
-    /// The next event, or `Ok(None)` when all workers have ended.
+    /// The next event, or `Ok(None)` when all workers have ended. Whoever asks for it has dealt with the one before.
     ///
     /// # Errors
     /// `()` when there is none for `time`.
     pub(crate) fn next(&self, time: Duration) -> Result<Option<Event>, ()> {
+        *self.heard.lock() = None;
         match self.events.recv_timeout(time) {
-            Ok(event) => Ok(Some(event)),
+            Ok(mut event) => {
+                if let What::Done { heard, .. } = &mut event.what {
+                    *self.heard.lock() = heard.take();
+                }
+                Ok(Some(event))
+            }
             Err(RecvTimeoutError::Timeout) => Err(()),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
         }
@@ -361,8 +369,11 @@ impl Place {
                     test = Some(name);
                 }
                 Received::Reply(Reply::Event(bytes)) => self.say(What::Report(bytes)),
-                Received::Reply(Reply::Done(result)) => {
-                    self.say(What::Done { result, time: begun.elapsed() });
+                Received::Reply(Reply::Done { result, may_end_run }) => {
+                    let (heard, is_heard) = channel::bounded(0);
+                    let heard = may_end_run.then_some(heard);
+                    self.say(What::Done { result, time: begun.elapsed(), heard });
+                    self.wait_until(&is_heard);
                     return Ok(());
                 }
                 Received::Reply(Reply::Interrupted(bytes)) => {
@@ -383,6 +394,13 @@ impl Place {
                     return Err(Ended::Told(What::Crashed { test, how }));
                 }
             }
+        }
+    }
+
+    /// Waits until the run has heard what was said last, or is to end.
+    fn wait_until(&self, is_heard: &Receiver<()>) {
+        while is_heard.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && self.shared.state.lock().stop == Stop::No
+        {
         }
     }
 

@@ -41,8 +41,8 @@ pub(crate) enum Reply {
     Test(String),
     /// Something to be told to pytest.
     Event(Vec<u8>),
-    /// The file is done.
-    Done(Vec<u8>),
+    /// The file is done. If it `may_end_run`, no other is to begin before the run has heard all of it.
+    Done { result: Vec<u8>, may_end_run: bool },
     /// A test, or the signal for it, ends the whole run.
     Interrupted(Vec<u8>),
     /// What there is to say after the last file.

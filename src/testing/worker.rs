@@ -174,8 +174,8 @@ impl Link {
     }
 
     #[pymethod]
-    fn done(zelf: &Py<Self>, data: PyBytesRef, vm: &VirtualMachine) -> PyResult<()> {
-        zelf.say(&Reply::Done(data.as_bytes().to_vec()), vm)
+    fn done(zelf: &Py<Self>, data: PyBytesRef, may_end_run: bool, vm: &VirtualMachine) -> PyResult<()> {
+        zelf.say(&Reply::Done { result: data.as_bytes().to_vec(), may_end_run }, vm)
     }
 
     #[pymethod]
