@@ -1,9 +1,9 @@
 """Takes what platform modules remember of spaces that end.
 
 Runs as platform code over the interpreter's own `modules`; `loaded(name)` gives one of them, or None while it is not
-loaded whole. `held(object)` says whether an object is one of these spaces', or leads to one; `own(variable)`, whether a
-ContextVar stands in modules of theirs and nowhere else; `new_context()` gives the thread an empty base context, unless it
-is inside one that somebody runs.
+loaded whole. `held(object)` says whether an object is one of these spaces', or leads to one; `own_variables()` are the
+ContextVars that stand in modules of theirs and nowhere else, `platform_variables()` those that stand in platform modules;
+`new_context()` gives the thread an empty base context, unless it is inside one that somebody runs.
 """
 
 
@@ -164,23 +164,27 @@ def refresh_native_caches():
         json.make_encoder(None, None, json.encode_basestring_ascii, None, ":", ",", False, False, True)
 
 
+def is_among(objects, one):
+    return any(one is other for other in objects)
+
+
 def purge_context():
     """The running thread's context: variables of the spaces, and what platform modules' variables hold of them."""
     contextvars = loaded("_contextvars")
     if contextvars is None:
         return
     items = list(contextvars.copy_context().items())
-    platform = {id(value) for module in list(modules.values()) for value in list(getattr(module, "__dict__", {}).values())}
-    gone = [variable for variable, value in items if own(variable) or id(variable) in platform and held(value)]
+    own, platform = own_variables(), platform_variables()
+    gone = [variable for variable, value in items if is_among(own, variable) or is_among(platform, variable) and held(value)]
     if gone:
         if new_context():
             for variable, value in items:
-                if not any(variable is other for other in gone):
+                if not is_among(gone, variable):
                     variable.set(value)
         else:
             for variable in gone:
                 variable.set(None)
-    for variable in gone + own(None):
+    for variable in gone + own:
         # The variable itself remembers the value that was set last, in any context.
         contextvars.Context().run(variable.set, None)
 

@@ -39,7 +39,8 @@ payload!(Probe);
 impl Probe {}
 
 static HELD: PyMethodDef = def("held", held);
-static OWN: PyMethodDef = def("own", own);
+static OWN_VARIABLES: PyMethodDef = def("own_variables", own_variables);
+static PLATFORM_VARIABLES: PyMethodDef = def("platform_variables", platform_variables);
 static NEW_CONTEXT: PyMethodDef = def("new_context", new_context);
 static PATCHED_CLASSES: PyMethodDef = def("patched_classes", patched_classes);
 static FORGET_CODEC: PyMethodDef = def("forget_codec", forget_codec);
@@ -54,7 +55,7 @@ pub(super) fn globals(generations: &[Arc<Generation>], classes: &[Mark], vm: &Vi
     dict.set_item("__name__", vm.ctx.new_str("modspace.end").into(), vm)?;
     dict.set_item("__builtins__", vm.builtins.dict().into(), vm)?;
     dict.set_item("modules", hidden::modules(vm)?, vm)?;
-    for def in [&HELD, &OWN, &NEW_CONTEXT, &PATCHED_CLASSES, &FORGET_CODEC] {
+    for def in [&HELD, &OWN_VARIABLES, &PLATFORM_VARIABLES, &NEW_CONTEXT, &PATCHED_CLASSES, &FORGET_CODEC] {
         dict.set_item(def.name, bind(def, probe.clone(), vm), vm)?;
     }
     dict.set_item(LOADED.name, bind(&LOADED, vm.ctx.none(), vm), vm)?;
@@ -113,40 +114,36 @@ fn held(probe: PyRef<Probe>, object: PyObjectRef, vm: &VirtualMachine) -> bool {
     paths::leads_into(&probe.0, &object, &world, &mut ClassCache::default(), vm)
 }
 
-/// Whether a ContextVar is the spaces' own; all those, when asked about None.
-fn own(probe: PyRef<Probe>, variable: PyObjectRef, vm: &VirtualMachine) -> PyResult {
-    let variables = own_variables(&probe.0, vm)?;
-    if vm.is_none(&variable) {
-        return Ok(vm.ctx.new_list(variables).into());
-    }
-    Ok(vm.ctx.new_bool(variables.iter().any(|own| own.is(&variable))).into())
-}
-
-fn own_variables(scope: &Scope, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
-    let class = hidden_module("_contextvars", vm)?.dict().get_item("ContextVar", vm)?;
+/// The ContextVars that stand in modules of the spaces and nowhere else.
+fn own_variables(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
     let mut own = Vec::new();
-    for generation in scope.generations() {
-        for dict in own_dicts(generation, vm)? {
-            own.extend(dict.into_iter().map(|(_, value)| value).filter(|value| value.class().is(&class)));
-        }
+    for generation in probe.0.generations() {
+        own.extend(variables(own_dicts(generation, vm)?, vm)?);
     }
     let Some(shared) = Shared::of(vm) else { return Ok(own) };
     let others: Vec<_> = shared.tree.read().values().filter_map(|node| node.current()).collect();
+    let mut elsewhere = variables(platform_dicts(vm)?, vm)?;
     for generation in others {
-        for dict in own_dicts(&generation, vm)? {
-            for (_, value) in dict {
-                own.retain(|variable| !variable.is(&value));
-            }
-        }
+        elsewhere.extend(variables(own_dicts(&generation, vm)?, vm)?);
     }
-    for (_, module) in hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten() {
-        if let Some(module) = module.downcast_ref::<PyModule>() {
-            for (_, value) in module.dict() {
-                own.retain(|variable| !variable.is(&value));
-            }
-        }
-    }
+    own.retain(|variable| !elsewhere.iter().any(|other| other.is(variable)));
     Ok(own)
+}
+
+fn platform_variables(_probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    variables(platform_dicts(vm)?, vm)
+}
+
+fn platform_dicts(vm: &VirtualMachine) -> PyResult<Vec<PyDictRef>> {
+    let modules = hidden::modules(vm)?.downcast::<PyDict>().into_iter().flatten();
+    Ok(modules.filter_map(|(_, module)| Some(module.downcast_ref::<PyModule>()?.dict())).collect())
+}
+
+/// The ContextVars among the values of dicts.
+fn variables(dicts: Vec<PyDictRef>, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let class = hidden_module("_contextvars", vm)?.dict().get_item("ContextVar", vm)?;
+    let values = dicts.into_iter().flatten().map(|(_, value)| value);
+    Ok(values.filter(|value| value.class().is(&class)).collect())
 }
 
 /// The dicts of the modules that a generation loaded itself. One that was ended by force has none any more.
