@@ -1,6 +1,7 @@
 //! The code cache: source is compiled, and frozen code decoded, once per process.
 //!
-//! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]).
+//! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]). Only
+//! what is rarely run of the import system, which each space has anew, is the same code in all spaces.
 //! Compiled code is found by the content it was compiled from, so a changed file is never served stale; that a file has
 //! not changed is believed without reading it only on the conditions of [`super::source`]. For each file name only the content seen last is kept: the cache grows with the number of files, not
 //! with the number of edits.
@@ -9,7 +10,7 @@ use dashmap::DashMap;
 use rustpython_vm::{PyRef, PyResult, VirtualMachine, builtins::PyCode};
 
 use super::library;
-use crate::vm::code::{self, copy_pristine};
+use crate::vm::code::{self, copy_functions, copy_pristine};
 
 /// What a piece of code was compiled from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,61 @@ struct SourceKey {
     file: String,
     optimize: i64,
 }
+
+/// What nearly every space executes that imports anything.
+fn is_import_system(name: &str) -> bool {
+    matches!(
+        name,
+        "_frozen_importlib"
+            | "_frozen_importlib_external"
+            | "importlib"
+            | "importlib._abc"
+            | "importlib.machinery"
+            | "importlib.util"
+            | "zipimport"
+    )
+}
+
+/// The functions of importlib that an import of a source calls whose bytecode was read before: with code of its own, each
+/// space specialises it. A name that is missing here costs time when the function is run in a second space, and nothing else.
+const RUN_BY_IMPORTS: &[&str] = &[
+    // _bootstrap
+    "BuiltinImporter.find_spec",
+    "FrozenImporter._resolve_filename",
+    "FrozenImporter.find_spec",
+    "ModuleSpec.__init__",
+    "ModuleSpec.cached",
+    "ModuleSpec.has_location",
+    "ModuleSpec.parent",
+    "_call_with_frames_removed",
+    "_gcd_import",
+    "_handle_fromlist",
+    "_sanity_check",
+    "_verbose_message",
+    "spec_from_loader",
+    // _bootstrap_external
+    "FileFinder._get_spec",
+    "FileFinder.find_spec",
+    "FileLoader.__init__",
+    "FileLoader.get_filename",
+    "PathFinder._get_spec",
+    "PathFinder._path_importer_cache",
+    "PathFinder.find_spec",
+    "_LoaderBasics.create_module",
+    "_LoaderBasics.exec_module",
+    "_check_name",
+    "_get_cached",
+    "_make_relax_case",
+    "_path_abspath",
+    "_path_isabs",
+    "_path_isfile",
+    "_path_is_mode_type",
+    "_path_join",
+    "_path_split",
+    "_path_stat",
+    "cache_from_source",
+    "spec_from_file_location",
+];
 
 pub(crate) type ContentHash = [u8; 32];
 
@@ -29,18 +85,26 @@ pub(crate) struct CodeCache {
 }
 
 impl CodeCache {
-    /// A copy of the frozen code object `name`.
+    /// A copy of the frozen code object `name`. Of the import system, it has copies of the functions that most imports run;
+    /// the others are those of all spaces.
     pub(crate) fn frozen(&self, name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
+        let copy = |code: &PyRef<PyCode>| {
+            if is_import_system(name) {
+                copy_functions(code, &|function| RUN_BY_IMPORTS.contains(&function), vm).unwrap_or_else(|| code.clone())
+            } else {
+                copy_pristine(code, vm)
+            }
+        };
         if let Some(code) = self.frozen.get(name).map(|code| code.clone()) {
-            return Ok(copy_pristine(&code, vm));
+            return Ok(copy(&code));
         }
         let code = match library::source(name) {
             Some(source) => source.compile(vm)?,
             None => code::frozen(name, vm)?,
         };
-        let copy = copy_pristine(&code, vm);
+        let copied = copy(&code);
         self.frozen.insert(name.to_owned(), code);
-        Ok(copy)
+        Ok(copied)
     }
 
     /// A copy of what `compile` made, or makes now, of the content with this hash for `file`.

@@ -3,7 +3,9 @@
 //! RustPython specialises instructions in place while it runs them, and a specialised instruction stays after its
 //! guard fails: code that one space has executed runs markedly slower in a second. What spaces share is therefore a
 //! *pristine* code object that nobody executes; each space gets its own copy of the instructions. Names and constants
-//! are immutable and stay shared, so a copy costs a few allocations per function.
+//! are immutable and stay shared, so a copy costs a few allocations per function. Where there are hundreds of functions of
+//! which a space runs a few, that is most of what it costs: those that are run rarely are executed as they are. Who watches
+//! the code of one of them by `sys.monitoring` hears of it from all spaces.
 
 use rustpython_vm::{
     AsObject, Py, PyObjectRef, PyRef, PyResult, VirtualMachine,
@@ -72,7 +74,33 @@ fn set_path_in(constant: &PyObjectRef, path: &'static PyStrInterned) {
 ///
 /// `code` must never have been executed; see the module's documentation.
 pub(crate) fn copy_pristine(code: &PyCode, vm: &VirtualMachine) -> PyRef<PyCode> {
+    copy(code, |constant| copy_constant(constant, vm), vm)
+}
+
+/// [`copy_pristine`] of the functions that `is_wanted` says by their qualified names, and of the code that these stand in.
+/// The others are the same in all copies. None when there are no such functions.
+pub(crate) fn copy_functions(
+    code: &PyCode,
+    is_wanted: &dyn Fn(&str) -> bool,
+    vm: &VirtualMachine,
+) -> Option<PyRef<PyCode>> {
+    if is_wanted(code.code.qualname.as_str()) {
+        return Some(copy_pristine(code, vm));
+    }
+    let inner = |constant: &PyObjectRef| copy_functions(constant.downcast_ref::<PyCode>()?, is_wanted, vm);
+    let copies: Vec<_> =
+        code.code.constants.iter().map(|constant| inner(&PyObjectRef::from(constant.clone()))).collect();
+    if copies.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut copies = copies.into_iter();
+    Some(copy(code, |constant| copies.next().flatten().map_or(constant, Into::into), vm))
+}
+
+/// A copy of `code` with other constants.
+fn copy(code: &PyCode, constant: impl FnMut(PyObjectRef) -> PyObjectRef, vm: &VirtualMachine) -> PyRef<PyCode> {
     let source = &code.code;
+    let mut constant = constant;
     let copy = CodeObject {
         instructions: source.instructions.clone(),
         locations: source.locations.clone(),
@@ -85,11 +113,7 @@ pub(crate) fn copy_pristine(code: &PyCode, vm: &VirtualMachine) -> PyRef<PyCode>
         max_stackdepth: source.max_stackdepth,
         obj_name: source.obj_name,
         qualname: source.qualname,
-        constants: source
-            .constants
-            .iter()
-            .map(|constant| copy_constant(PyObjectRef::from(constant.clone()), vm).into())
-            .collect(),
+        constants: source.constants.iter().map(|old| constant(PyObjectRef::from(old.clone())).into()).collect(),
         names: source.names.clone(),
         varnames: source.varnames.clone(),
         cellvars: source.cellvars.clone(),

@@ -271,6 +271,28 @@ class Sharing(SpaceTest):
         one, two = self.pair()
         self.assertIsNot(one.import_("logging").getLogger.__code__, two.import_("logging").getLogger.__code__)
 
+    def test_what_an_import_system_rarely_runs_is_the_same_code_in_all_spaces(self):
+        spaces = self.space(), self.space(), self.space()
+        code = "__import__('importlib._bootstrap_external')._bootstrap_external.{}.__code__"
+        for name, is_shared in {
+            "decode_source": True, "_calc_mode": True, "NamespaceLoader.is_package": True, "FileFinder.path_hook": True,
+            "_path_join": False, "PathFinder.find_spec": False, "FileFinder.find_spec": False,
+        }.items():
+            with self.subTest(name):
+                codes = {id(space.eval(code.format(name))) for space in spaces}
+                self.assertEqual(len(codes), 1 if is_shared else 3)
+        # It works on what is the space's own, whichever space ran it before.
+        for round in range(100):
+            for number, space in enumerate(spaces):
+                space.exec("import importlib._bootstrap_external as external, types")
+                space.exec(f"external._path_stat = lambda path: types.SimpleNamespace(st_mode={number})")
+                self.assertEqual(space.eval("external._calc_mode('anything')"), number | 0o200)
+        one, two, three = spaces
+        one.discard()
+        self.assertEqual(two.eval("external.decode_source(b'x\\r\\n')"), "x\n")
+        one = self.space()
+        self.assertEqual(one.import_("importlib.util").decode_source(b"y\r\n"), "y\n")
+
     def test_defaults_and_closures_are_the_spaces_own(self):
         one, two = self.pair(path=[self.tree({"module.py": self.SOURCE}), *sys.path])
         one.import_("module").function.__defaults__[0].append(1)
