@@ -7,7 +7,10 @@ use rustpython_vm::{
     builtins::{PyBaseExceptionRef, PyStr, PyStrInterned, PyStrRef},
 };
 
-use crate::{event::EventKind, vm::native::bind_in};
+use crate::{
+    event::EventKind,
+    vm::{native::bind_in, reads},
+};
 
 use super::{
     boot::{self, Importlib},
@@ -109,7 +112,7 @@ pub(crate) fn order(generation: &Arc<Generation>, name: &str, vm: &VirtualMachin
     {
         return Ok(Order::Parent);
     }
-    let is_namespace = is_namespace(&module, vm)?;
+    let is_namespace = is_namespace(&generation.shared.names, &module, vm)?;
     Ok(match order {
         Order::OwnThenParent | Order::ParentThenOwn if !is_namespace => Order::Own,
         order => order,
@@ -142,7 +145,7 @@ fn own_then_parent(
         None => None,
     };
     match (own, theirs) {
-        (Own::Namespace, Some((_, module))) if is_namespace(&module, vm)? => {
+        (Own::Namespace, Some((_, module))) if is_namespace(&generation.shared.names, &module, vm)? => {
             own_only(generation, importlib, name, text, vm)
         }
         (Own::Namespace, None) => own_only(generation, importlib, name, text, vm),
@@ -166,9 +169,9 @@ fn own_only(
 }
 
 /// Whether `module` is a namespace package.
-fn is_namespace(module: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
-    let no_file = vm.get_attribute_opt(module, "__file__")?.is_none_or(|file| vm.is_none(&file));
-    let path = vm.get_attribute_opt(module, "__path__")?;
+fn is_namespace(names: &Names, module: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
+    let no_file = reads::attribute_opt(module, names.file, vm)?.is_none_or(|file| vm.is_none(&file));
+    let path = reads::attribute_opt(module, names.path, vm)?;
     Ok(no_file && path.is_some_and(|path| &*path.class().name() == "_NamespacePath"))
 }
 

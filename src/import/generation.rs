@@ -74,6 +74,7 @@ pub(crate) struct Names {
     pub(crate) spec: &'static PyStrInterned,
     pub(crate) initialising: &'static PyStrInterned,
     pub(crate) path: &'static PyStrInterned,
+    pub(crate) file: &'static PyStrInterned,
 }
 
 impl Names {
@@ -82,6 +83,7 @@ impl Names {
             spec: vm.ctx.intern_str("__spec__"),
             initialising: vm.ctx.intern_str("_initializing"),
             path: vm.ctx.intern_str("__path__"),
+            file: vm.ctx.intern_str("__file__"),
         }
     }
 }

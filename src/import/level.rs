@@ -96,7 +96,7 @@ fn with_submodules(
     vm: &VirtualMachine,
 ) -> PyResult {
     // Only a package can have submodules to import.
-    if vm.get_attribute_opt(&loaded.module, generation.shared.names.path)?.is_none() {
+    if reads::attribute_opt(&loaded.module, generation.shared.names.path, vm)?.is_none() {
         return Ok(loaded.module);
     }
     if has_all(&loaded.module, fromlist, vm)? {
@@ -129,7 +129,7 @@ fn only_below(
     let Some(names) = fromlist.downcast_ref::<PyTuple>() else { return Ok(false) };
     for item in names {
         let Some(item) = item.downcast_ref::<PyStr>() else { return Ok(false) };
-        if item.as_bytes() == b"*" || vm.get_attribute_opt(&package.module, item)?.is_some() {
+        if item.as_bytes() == b"*" || reads::attribute_opt(&package.module, item, vm)?.is_some() {
             continue;
         }
         let submodule = vm.ctx.new_str(format!("{}.{}", name.to_string_lossy(), item.to_string_lossy()));
@@ -146,7 +146,7 @@ fn has_all(module: &PyObject, fromlist: &PyObject, vm: &VirtualMachine) -> PyRes
     let Some(names) = fromlist.downcast_ref::<PyTuple>() else { return Ok(false) };
     for name in names {
         let Some(name) = name.downcast_ref::<PyStr>() else { return Ok(false) };
-        if name.as_bytes() == b"*" || vm.get_attribute_opt(module, name)?.is_none() {
+        if name.as_bytes() == b"*" || reads::attribute_opt(module, name, vm)?.is_none() {
             return Ok(false);
         }
     }

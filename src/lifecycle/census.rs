@@ -25,6 +25,9 @@ use crate::vm::heap::{ClassCache, Stopped, address};
 const LAYER_FACTOR: usize = 4;
 const LAYER_MINIMUM: usize = 20_000;
 
+/// About how many objects a space has that imported a few modules: what is counted is too much to be moved many times.
+const LIKELY: usize = 2048;
+
 struct Item<'world> {
     object: &'world PyObject,
     /// The object's reference count.
@@ -91,6 +94,10 @@ impl<'world> Census<'world> {
         vm: &'world VirtualMachine,
     ) -> Counted<'world> {
         let mut census = Self::new(world, scope, extent == Extent::Process, vm);
+        let likely = scope.generations().len() * LIKELY;
+        census.items.reserve(likely);
+        census.index.reserve(likely);
+        census.references.reserve(likely);
         for generation in scope.generations() {
             census.meet(generation.key.as_object());
         }

@@ -62,6 +62,21 @@ fn getattro(object: &PyObject, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResul
     }
 }
 
+/// An attribute of a module, if there is one. That there is none is found out without an `AttributeError`, where nobody could
+/// see one: making it takes longer than most imports of what is loaded.
+pub(crate) fn attribute_opt(module: &PyObject, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+    // The class has special names alone, and these two are not among them.
+    let is_of_instances = matches!(name.as_bytes(), b"__file__" | b"__path__") || !name.as_bytes().starts_with(b"__");
+    if let Some(plain) = module.downcast_ref_if_exact::<PyModule>(vm)
+        && is_of_instances
+        && reader().is_none()
+        && !plain.dict().contains_key("__getattr__", vm)
+    {
+        return plain.dict().get_item_opt(name, vm);
+    }
+    vm.get_attribute_opt(module, name)
+}
+
 fn reader() -> Option<Rc<dyn Reader>> {
     // A thread sees at least what it stored itself.
     if READERS.load(Ordering::Relaxed) == 0 {
