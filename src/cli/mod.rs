@@ -13,9 +13,10 @@ use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
 
-/// Runs the command line and returns the process's exit status.
+/// Runs the command line and returns the process's exit status. `keep_freed_memory` is called first if the process is to run
+/// tests: its allocator may then keep what is freed.
 #[must_use]
-pub fn main() -> u8 {
+pub fn main(keep_freed_memory: fn()) -> u8 {
     init_tracing();
     crate::vm::panic::report_only_uncaught();
     let arguments = match Arguments::try_parse_from(args::separate(std::env::args_os())) {
@@ -33,8 +34,14 @@ pub fn main() -> u8 {
         Command::Run(options) => run::run(&options),
         Command::Tree(options) => report::tree(&options),
         Command::Store(options) => store::store(&options),
-        Command::Test(options) => test::test(&options),
-        Command::TestWorker => test::worker(),
+        Command::Test(options) => {
+            keep_freed_memory();
+            test::test(&options)
+        }
+        Command::TestWorker => {
+            keep_freed_memory();
+            test::worker()
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "modspace", &mut text);
