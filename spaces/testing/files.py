@@ -49,7 +49,7 @@ class Files:
         self.fixtures = state.Containers(self.own_fixtures)
         self.settings = state.Containers(self.config, ("_inicache",))
         self.path = list(spaces.main.sys.path)
-        self.shared = state.Shared(options["restore_classes"])
+        self.shared = state.Shared(options)
 
     def is_of_tests(self, plugin):
         """Whether a plugin is of the modules that were loaded for the tests, and not of the environment."""
@@ -139,7 +139,7 @@ class Files:
             if changes := self.shared.restore(space):
                 self.left.append((name, changes))
             self.begins_last = self.is_last = False
-            self.spaces.discard(modules.BATCH)
+            self.spaces.discard_when_due()
 
     def run_in_space(self, arguments, paths, first, before, after, only_collect):
         current = self.spaces.current

@@ -8,11 +8,12 @@ import collections
 import contextlib
 import fnmatch
 import importlib
+import opcode
 import os
 import pkgutil
 import sys
 import types
-from importlib import abc
+from importlib import abc, machinery
 
 import modspace
 
@@ -23,7 +24,7 @@ NEEDED = "pytest", "_pytest"
 HANDED_OUT = "pluggy", "iniconfig", "pygments", "logging", "unittest", "warnings"
 
 #: How many files' spaces are discarded at a time: each time, the whole heap is looked through.
-BATCH = 32
+BATCH = 16
 
 
 class Space:
@@ -35,11 +36,18 @@ class Space:
             parent, name=name, path=path, share=spaces.shared, fresh=spaces.fresh, argv=list(sys.argv)
         )
         self.sys = self.space.sys
-        own = "lambda *args: __import__({!r}).{}(*args)"
-        self.importlib = types.SimpleNamespace(import_module=self.space.eval(own.format("importlib", "import_module")))
-        self.pkgutil = types.SimpleNamespace(resolve_name=self.space.eval(own.format("pkgutil", "resolve_name")))
-        self.import_ = self.space.eval("__import__")
+        self.import_ = self.sys.modules["builtins"].__import__
         self.hook = self.import_path = None
+
+    def __getattr__(self, name):
+        """What is made when it is first used, in a few of the spaces: `importlib` or `pkgutil`, with what pytest uses of them.
+        The space imports the module when that is called."""
+        function = {"importlib": "import_module", "pkgutil": "resolve_name"}.get(name)
+        if function is None:
+            raise AttributeError(name)
+        own = self.space.eval(f"lambda *args: __import__({name!r}).{function}(*args)")
+        setattr(self, name, types.SimpleNamespace(**{function: own}))
+        return getattr(self, name)
 
     def prepare(self, config):
         """Lets test files be imported here, with their assertions rewritten."""
@@ -59,16 +67,22 @@ class Space:
     def copy(self, module):
         """The names of a module of pytest whose functions work on the import system here: the same code over the space's own
         `sys`, `importlib` and builtins. To load the module anew would take longer than most test files."""
-        importlib, machinery, builtins = self.space.eval(IMPORT_SYSTEM)
-        names = {**vars(module), "__builtins__": builtins, "sys": self.sys, "importlib": importlib}
-        for name, value in vars(module).items():
-            if isinstance(value, type) and hasattr(machinery, name):
-                names[name] = getattr(machinery, name)
-            elif isinstance(value, types.FunctionType) and value.__globals__ is vars(module):
+        own, builtins = self.space.eval(IMPORT_SYSTEM)
+        classes = {**vars(own._bootstrap), **vars(own._bootstrap_external)}
+        names = {**vars(module), "__builtins__": builtins, "sys": self.sys, "importlib": own}
+        if module not in self.spaces.importing:
+            self.spaces.importing[module] = importing(module)
+        for name in self.spaces.importing[module]:
+            # A test may have put something else there.
+            value = names.get(name)
+            if is_function_of(module, value):
                 names[name] = over(names, value)
-            elif isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, abc.Loader):
-                body = {key: over(names, item) for key, item in vars(value).items() if key not in ("__dict__", "__weakref__")}
-                body["_find_spec"] = machinery.PathFinder.find_spec
+            elif isinstance(value, type) and value is getattr(machinery, name, None):
+                names[name] = classes[name]
+            elif isinstance(value, type):
+                body = {key: item for key, item in vars(value).items() if key not in ("__dict__", "__weakref__")}
+                body.update((key, over(names, item)) for key, item in body.items() if is_function_of(module, item))
+                body["_find_spec"] = classes["PathFinder"].find_spec
                 names[name] = type(value)(name, value.__bases__, body)
         return names
 
@@ -77,14 +91,42 @@ class Space:
 
 
 #: What a space imports with.
-IMPORT_SYSTEM = "[__import__(name, fromlist=['']) for name in ('importlib.util', 'importlib.machinery')] and " \
-    "(__import__('importlib'), __import__('importlib.machinery').machinery, __import__('builtins').__dict__)"
+IMPORT_SYSTEM = "__import__('importlib.util') and __import__('importlib.machinery'), __import__('builtins').__dict__"
+
+
+def is_function_of(module, value):
+    return isinstance(value, types.FunctionType) and value.__globals__ is vars(module)
+
+
+def importing(module):
+    """The names in a module of what works on an import system: classes of importlib and loaders, and functions that refer to
+    these, import something, or call such functions."""
+    found = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and (value is getattr(machinery, name, None) or value.__module__ == module.__name__ and issubclass(value, abc.Loader))
+    }
+    functions = {name: value.__code__ for name, value in vars(module).items() if is_function_of(module, value)}
+    new = True
+    while new:
+        sought = {"sys", "importlib", *found}
+        new = {name for name, code in functions.items() if name not in found and refers(code, sought)}
+        found |= new
+    return found
+
+
+def refers(code, names):
+    """Whether code, or what is defined in it, imports something, or may refer to one of the names."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return not names.isdisjoint(code.co_names) or IMPORT_NAME in code.co_code[::2] or any(refers(code, names) for code in inner)
+
+
+IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 
 
 def over(names, value):
-    """A function over other globals; anything else as it is."""
-    if not isinstance(value, types.FunctionType):
-        return value
+    """A function over other globals."""
     function = types.FunctionType(value.__code__, names, value.__name__, value.__defaults__, value.__closure__)
     function.__kwdefaults__ = value.__kwdefaults__
     function.__qualname__ = value.__qualname__
@@ -95,7 +137,9 @@ def over(names, value):
 
 def is_other(hook, name, state):
     """pytest's method by which a hook leaves modules alone, which asks once for a name, and not in each space."""
-    if name in hook.others and hook._session_paths_checked and name.rpartition(".")[2] not in hook._basenames_to_check_rewrite:
+    # As soon as there is a session, its method looks at what files there are.
+    is_checked = hook.session is None or hook._session_paths_checked
+    if is_checked and name in hook.others and name.rpartition(".")[2] not in hook._basenames_to_check_rewrite:
         return True
     answer = hook.find_out(name, state)
     if answer:
@@ -168,12 +212,16 @@ class Spaces:
         self.marked = []
         #: Names of modules in which no assertions are to be rewritten, unless their last part is that of a file that is collected.
         self.others = set()
+        #: What `importing` says of modules.
+        self.importing = {}
         #: Entries of directories above the files that are collected, by their names.
         self.entries = {}
         self.site = tuple(os.path.join(directory, "") for directory in options["site"])
         self.group = None
         self.waiting = 0
         self.leaks = []
+        #: How many files' spaces are discarded at a time. What is left of one alone is that file's.
+        self.batch = 1 if options["leaks"] else BATCH
         path = [*options["path"], *sys.path, *options["in_place"]]
         if options["share"]:
             # What is shared may lie there.
@@ -188,9 +236,10 @@ class Spaces:
 
     def open(self, paths, search):
         """Makes a space for files the current one. `search` is its `sys.path`."""
-        if self.group is None:
-            self.group = modspace.ModuleSpace(self.here, name="test files", path=[], share=["*"])
         name = os.path.relpath(paths[0], self.config.rootpath)
+        if self.group is None:
+            name_of_all = name if self.batch == 1 else "test files"
+            self.group = modspace.ModuleSpace(self.here, name=name_of_all, path=[], share=["*"])
         self.current = Space(self, name, search, self.group)
         self.targets = paths
         return name
@@ -211,9 +260,13 @@ class Spaces:
         if self.coverage is not None:
             self.coverage.forget()
 
-    def discard(self, at_least=1):
+    def discard_when_due(self):
+        if self.waiting >= self.batch:
+            self.discard()
+
+    def discard(self):
         """Ends the spaces of the last files, all at a time."""
-        if self.waiting < at_least or self.is_kept:
+        if not self.waiting or self.is_kept:
             return
         group, self.group, self.waiting = self.group, None, 0
         # What cannot be ended is no failure of a test: it is printed, and not given to pytest.

@@ -33,6 +33,8 @@ class Runner:
         self.times = {}
         #: The sources that files had imported.
         self.imports = {}
+        #: Names of files in reports and in pytest's cache, by their paths.
+        self.names = {}
 
     def pytest_load_initial_conftests(self, early_config):
         self.spaces.config = early_config
@@ -169,13 +171,17 @@ class Runner:
             raise session.Failed(session.shouldfail)
 
     def name(self, path):
-        return os.path.relpath(path, self.config.rootpath).replace(os.sep, "/")
+        # Most sources are imported by many files.
+        name = self.names.get(path)
+        if name is None:
+            name = self.names[path] = os.path.relpath(path, self.config.rootpath).replace(os.sep, "/")
+        return name
 
     def known(self, what):
         """What earlier runs have kept of files that still exist."""
         cache = getattr(self.config, "cache", None)
         known = cache.get(what, {}) if cache is not None else {}
-        return {name: value for name, value in known.items() if (self.config.rootpath / name).exists()}
+        return {name: value for name, value in known.items() if os.path.exists(os.path.join(self.config.rootpath, name))}
 
     def pytest_sessionfinish(self):
         cache = getattr(self.config, "cache", None)

@@ -18,6 +18,7 @@ import types
 import warnings
 
 import _csv
+import _signal
 import _socket
 import decimal
 
@@ -166,10 +167,14 @@ MISSING = object()
 
 
 class Attributes:
-    """The attributes of shared modules, and of the classes that these define."""
+    """The attributes of shared modules, and of the classes that these define. `version` gives the number that a class has as
+    long as nobody assigns to its attributes."""
 
-    def __init__(self, modules):
+    def __init__(self, modules, version):
+        self.version = version
         self.owners = []
+        #: The classes' numbers when they last had what they are to have, by their paths.
+        self.versions = {}
         for module in modules:
             name = module.__name__
             self.add(name, module, vars(module))
@@ -184,8 +189,13 @@ class Attributes:
     def restore(self):
         """Yields what was changed."""
         for path, owner, before, (names, values) in self.owners:
+            # Before a look at what it has, so that what changes meanwhile is seen the next time.
+            version = self.version(owner) if isinstance(owner, type) else None
+            if version is not None and version == self.versions.get(path):
+                continue
             now = vars(owner)
             if len(now) == len(names) and all(map(operator.is_, now, names)) and all(map(operator.is_, now.values(), values)):
+                self.versions[path] = version
                 continue
             if len(now) < len(before) or any(now.get(name, MISSING) is not value for name, value in before.items()):
                 for name, value in before.items():
@@ -215,11 +225,12 @@ class AbstractClasses:
     """Which classes were registered with abstract ones of modules that all files have together."""
 
     def __init__(self, modules):
+        # What a value says of its class may be anything.
         self.classes = {
             id(value): value
             for module in modules
             for value in list(vars(module).values())
-            if isinstance(value, abc.ABCMeta)
+            if issubclass(type(value), abc.ABCMeta)
         }
         self.registered = {key: self.look(cls) for key, cls in self.classes.items()}
         self.token = abc.get_cache_token()
@@ -251,12 +262,15 @@ class AbstractClasses:
 class Shared:
     """All that files have together and could change."""
 
-    def __init__(self, restore_classes):
-        loaded = [module for module in list(sys.modules.values()) if isinstance(module, types.ModuleType)]
-        handed_out = "logging", "pytest", "unittest", "warnings"
-        self.attributes = Attributes([module for module in loaded if module.__name__.partition(".")[0] in handed_out])
-        self.classes = AbstractClasses(loaded)
-        self.restore_classes = restore_classes
+    HANDED_OUT = "logging", "pytest", "unittest", "warnings"
+
+    def __init__(self, options):
+        # What is loaded later is not noted: nobody knows what the file that loads it has changed by then.
+        loaded = {name: module for name, module in sys.modules.items() if isinstance(module, types.ModuleType)}
+        handed_out = [module for name, module in loaded.items() if name.partition(".")[0] in self.HANDED_OUT]
+        self.attributes = Attributes(handed_out, options["class_version"])
+        self.classes = AbstractClasses(list(loaded.values()))
+        self.restore_classes = options["restore_classes"]
 
     def begin(self):
         """Notes how the process is before a file."""
@@ -315,12 +329,13 @@ class Process:
     )
 
     def __init__(self):
-        self.environ = dict(os.environ)
+        # As the process has it: to decode it all takes longer than all the rest here.
+        self.environ = dict(os.environ._data)
         self.directory = os.getcwd()
         self.umask = os.umask(0)
         os.umask(self.umask)
         self.locale = locale.setlocale(locale.LC_ALL)
-        self.signals = {number: signal.getsignal(number) for number in self.numbers()}
+        self.signals = {number: _signal.getsignal(number) for number in self.numbers()}
         self.filters = list(warnings.filters)
         self.switches = [look() for _, look, _ in self.SWITCHES]
         self.dialects = set(_csv.list_dialects())
@@ -338,16 +353,18 @@ class Process:
 
     def restore(self, space, loaded):
         """Yields what was changed in a space, and how. `loaded` is as `is_by_tests` has it."""
-        for name in sorted({*self.environ, *os.environ}):
-            before, now = self.environ.get(name), os.environ.get(name)
+        environ = os.environ
+        for key in sorted({*self.environ, *environ._data}) if environ._data != self.environ else ():
+            before, now = self.environ.get(key), environ._data.get(key)
+            name = environ.decodekey(key)
             if before != now and name != "PYTEST_CURRENT_TEST":
                 what = "was set" if before is None else "was deleted" if now is None else "was changed"
                 yield f"os.environ[{name!r}]", what
                 if before is None:
-                    del os.environ[name]
+                    del environ[name]
                 else:
-                    os.environ[name] = before
-                if name == "TZ":
+                    environ[name] = environ.decodevalue(before)
+                if name == "TZ" and hasattr(time, "tzset"):
                     time.tzset()
         try:
             directory = os.getcwd()
@@ -364,7 +381,7 @@ class Process:
             yield "the locale", f"became {now!r}"
             locale.setlocale(locale.LC_ALL, self.locale)
         for number, handler in self.signals.items():
-            if signal.getsignal(number) is not handler and handler is not None:
+            if _signal.getsignal(number) is not handler and handler is not None:
                 yield f"the handler of {signal.Signals(number).name}", "was changed"
                 signal.signal(number, handler)
         if warnings.filters != self.filters:

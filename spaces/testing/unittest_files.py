@@ -132,7 +132,7 @@ class Files:
         self.is_running = False
         #: The traceback of what ends the run.
         self.interrupted_at = ""
-        self.shared = state.Shared(options["restore_classes"])
+        self.shared = state.Shared(options)
 
     def run(self, arguments, path):
         """Runs a file, in one space or several."""
@@ -169,7 +169,7 @@ class Files:
             self.spaces.close()
             if changes := self.shared.restore(space):
                 self.left.append((name, changes))
-            self.spaces.discard(modules.BATCH)
+            self.spaces.discard_when_due()
 
     def run_in_space(self, files, wanted):
         current = self.spaces.current

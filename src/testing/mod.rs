@@ -10,8 +10,8 @@ mod workers;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyStr, PyTupleRef},
+    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
+    builtins::{PyDictRef, PyStr, PyTupleRef, PyType},
     function::PyMethodDef,
 };
 
@@ -26,7 +26,10 @@ use crate::{
         level,
         originals::Changed,
     },
-    vm::native::{bind, def},
+    vm::{
+        class_version,
+        native::{bind, def},
+    },
 };
 use report::ReportFiles;
 use workers::Start;
@@ -161,6 +164,13 @@ fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMac
     Ok(restored)
 }
 
+static CLASS_VERSION: PyMethodDef = def("class_version", version_of);
+
+/// A number that a class has until an attribute of it or of a base is assigned to; None if there is none.
+fn version_of(_none: PyObjectRef, class: PyRef<PyType>, vm: &VirtualMachine) -> Option<u32> {
+    class_version::give(&class, vm)
+}
+
 static WATCH_CODE: PyMethodDef = def("watch_code", watch_code);
 
 /// Sets events of pairs of a code object and these, as `sys.monitoring.set_local_events` does, but lets nobody look at code anew:
@@ -202,6 +212,7 @@ pub(crate) fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> 
     options.set_item("environment", texts(&run.environment), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;
+    options.set_item("class_version", bind(&CLASS_VERSION, vm.ctx.none(), vm), vm)?;
     options.set_item("restore_classes", bind(&RESTORE_CLASSES, vm.ctx.none(), vm), vm)?;
     let number = |number: Option<usize>| number.map_or_else(|| vm.ctx.none(), |number| vm.ctx.new_int(number).into());
     options.set_item("workers", number(run.workers), vm)?;

@@ -282,14 +282,88 @@ fn what_pytest_sees_to() {
 fn what_was_put_back_is_told() {
     let folder = project(&[(
         "test_a.py",
-        "import os, logging\ndef test_it():\n    os.environ['ODD'] = '1'\n    os.chdir('/')\n    logging.getLogger('x').setLevel(10)\n",
+        "import os, logging\ndef test_it():\n    os.environ['ODD'] = os.environ['TZ'] = '1'\n    os.chdir('/')\n    \
+         logging.getLogger('x').setLevel(10)\n",
     )]);
     test(folder.path(), &["-v"])
         .succeeded()
         .stdout_has("put back after test files")
         .stdout_has("test_a.py: os.environ['ODD'] was set")
+        .stdout_has("test_a.py: os.environ['TZ'] was ")
         .stdout_has("test_a.py: the current directory became '/'")
         .stdout_has("test_a.py: logging 'x' level was 0, and became 10");
+}
+
+#[test]
+fn attributes_are_put_back_each_time() {
+    const CHANGES: &str = "import unittest, logging\ndef test_it():\n    \
+                           logging.BASIC_FORMAT = logging.Handler.level = unittest.TestCase.maxDiff = 1\n    \
+                           del unittest.TestCase.assertTrue\n";
+    const LOOKS: &str = "import unittest, logging\ndef test_it():\n    \
+                         assert logging.BASIC_FORMAT != 1 and not hasattr(logging.Handler, 'level')\n    \
+                         assert unittest.TestCase.maxDiff == 640 and unittest.TestCase.assertTrue\n";
+    let folder = project(&[
+        ("test_a.py", LOOKS),
+        ("test_b.py", CHANGES),
+        ("test_c.py", LOOKS),
+        ("test_d.py", CHANGES),
+        ("test_e.py", LOOKS),
+    ]);
+    let run = test(folder.path(), &["-v"]).succeeded();
+    for file in ["test_b.py", "test_d.py"] {
+        for what in [
+            "logging.BASIC_FORMAT was changed",
+            "logging.Handler.level was added",
+            "unittest.case.TestCase.maxDiff was changed",
+            "unittest.case.TestCase.assertTrue was deleted",
+        ] {
+            let line = format!("{file}: {what}");
+            assert_eq!(run.stdout.matches(&line).count(), 1, "{line} in {}", run.stdout);
+        }
+    }
+}
+
+#[test]
+fn an_import_function_that_a_test_had_is_not_kept() {
+    let folder = project(&[(
+        "test_a.py",
+        "import builtins, os, pytest\n\
+         def test_blocked(monkeypatch):\n    plain = builtins.__import__\n    \
+         def blocked(name, *args):\n        if name == 'json': raise ImportError('no json')\n        return plain(name, *args)\n    \
+         monkeypatch.setattr(builtins, '__import__', blocked)\n    \
+         monkeypatch.setattr('os.path.sep', '|')\n    pytest.importorskip('csv')\n\
+         def test_after(monkeypatch):\n    assert pytest.importorskip('json')\n    monkeypatch.setattr('json.dumps', None)\n",
+    )]);
+    for pytest in ["pytest", "pytest8"] {
+        test_under(pytest, folder.path(), &["--", "-p", "no:cacheprovider"]).succeeded().stdout_has("2 passed");
+    }
+}
+
+#[test]
+fn plugins_may_wrap_what_imports_tests() {
+    let folder = project(&[
+        (
+            "wrapping.py",
+            "import time\nfrom _pytest.assertion import rewrite\n\
+             def wrap(plain):\n    def call(*args):\n        begun = time.monotonic()\n        try: return plain(*args)\n        \
+             finally: print('took', time.monotonic() - begun >= 0)\n    return call\n\
+             rewrite.AssertionRewritingHook.find_spec = wrap(rewrite.AssertionRewritingHook.find_spec)\n\
+             rewrite._should_repr_global_name = wrap(rewrite._should_repr_global_name)\n",
+        ),
+        ("test_a.py", "def test_it(): assert 1\n"),
+    ]);
+    let site = folder.path().to_string_lossy().into_owned();
+    test(folder.path(), &["--python-path", &site, "-s", "--", "-p", "wrapping"]).succeeded().stdout_has("took True");
+}
+
+#[test]
+fn the_allocators_option_has_its_number() {
+    // The program knows it by its number in `mimalloc.h`; another number would have another value.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        // SAFETY: it reads a number.
+        assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 1000);
+    }
 }
 
 #[test]
@@ -297,16 +371,18 @@ fn what_stays_is_told() {
     let folder = project(&[
         (
             "test_a.py",
-            "import threading, time, xml.etree.ElementTree\ndef stay():\n    time.sleep(30)\n\
-             def test_it():\n    threading.Thread(target=stay, name='stayer', daemon=True).start()\n",
+            "import threading, time, xml.etree.ElementTree\nbegun = threading.Event()\n\
+             def stay():\n    begun.set()\n    while True: time.sleep(30)\n\
+             def test_it():\n    threading.Thread(target=stay, name='stayer', daemon=True).start()\n    begun.wait()\n",
         ),
         ("test_b.py", "def test_it(): pass\n"),
     ]);
     let run = test(folder.path(), &["-v", "--leaks"]).succeeded();
     run.stdout_has_all(&[
         "test_a.py: thread 'stayer' runs on, in stay, ",
-        "test_a.py:3, started in test_it, ",
-        "test_a.py:5\n",
+        "test_a.py:5, started in test_it, ",
+        "test_a.py:7\n",
+        "space \"test_a.py\": ",
         "thread \"stayer\" is still inside:",
     ]);
     assert_eq!(run.stderr, "");
