@@ -222,6 +222,35 @@ class Settled(SpaceTest):
             space.sys.path[:0] = path
             self.assertEqual(space.import_("module").value, "before moved/two/module")
 
+        self.modules_are_as_after_reading()
+
+    def modules_are_as_after_reading(self):
+        space = self.writing_space()
+        space.sys.dont_write_bytecode = True
+        # Whatever the importing code has: a module has its space's builtins.
+        space.exec("exec('import same', {'__builtins__': {'__import__': __import__, 'mark': 1}})")
+        module = space.sys.modules["same"]
+        self.assertIs(module.__builtins__, space.eval("__builtins__") if isinstance(space.eval("__builtins__"), dict)
+                      else vars(space.eval("__builtins__")))
+        self.assertEqual(module.__cached__, importlib.util.cache_from_source(module.__file__))
+        self.assertEqual(module.__spec__.cached, module.__cached__)
+        self.assertIs(module.__loader__, module.__spec__.loader)
+
+        # What a program has put into importlib is called.
+        space = self.writing_space()
+        space.exec("import importlib._bootstrap as bootstrap, importlib._bootstrap_external as external, builtins\n"
+                   "called = []\n"
+                   "def call(function, *args, plain=bootstrap._call_with_frames_removed, **kwargs):\n"
+                   "    called.append(function)\n    return plain(function, *args, **kwargs)\n"
+                   "bootstrap._call_with_frames_removed = call\n"
+                   "import same\nassert exec in called, called\n"
+                   "bootstrap._call_with_frames_removed = call.__kwdefaults__['plain']\n"
+                   "plain, builtins.exec = exec, lambda *args: (called.append('own'), plain(*args))[1]\n"
+                   "import private\nassert 'own' in called, called\n"
+                   "builtins.exec = plain\n"
+                   "external._get_cached = lambda file: 'somewhere'\n"
+                   "import cache_tag\nassert cache_tag.__cached__ == 'somewhere', cache_tag.__cached__\n")
+
     def link(self, target):
         link = os.path.join(self.root, "moved", "now")
         with contextlib.suppress(FileNotFoundError):
