@@ -237,9 +237,8 @@ class Run(workers.Listener):
         if self.broken is not None:
             raise workers.InternalError(self.broken)
 
-    def on_report(self, worker, data):
-        event = marshal.loads(data)
-        self.running[worker][1].append(event)
+    def note(self, worker, event):
+        super().note(worker, event)
         if self.suite.options["failfast"] and event[0] in ("addError", "addFailure", "addSubTest", "addUnexpectedSuccess"):
             self.workers.stop()
 

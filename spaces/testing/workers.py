@@ -272,6 +272,13 @@ class Listener:
     def on_test(self, worker, name):
         pass
 
+    def on_report(self, worker, data):
+        self.note(worker, marshal.loads(data))
+
+    def note(self, worker, event):
+        """Keeps an event of a test, or of a file."""
+        self.running[worker][1].append(event)
+
     def on_crashed(self, worker, test, how):
         self.fail(worker, f"The worker gw{worker} crashed: {how}")
 
@@ -288,10 +295,12 @@ class Listener:
         tests = [event for event in events if event[0] in (self.begins, self.ends)]
         if tests and tests[-1][0] == self.begins:
             what = f"{text}, while {self.name_of(tests[-1])} ran. Tests of the file that come after it were not run."
-            events += self.failure_of_test(tests[-1], what + place, printed, events)
+            failure = self.failure_of_test(tests[-1], what + place, printed, events)
         else:
             what = f"{text} after {self.name_of(tests[-1])}." if tests else f"{text} before its first test."
-            events += self.failure_of_file(self.name(path), what + place)
+            failure = self.failure_of_file(self.name(path), what + place)
+        for event in failure:
+            self.note(worker, event)
         self.tell(worker)
 
 
@@ -409,9 +418,8 @@ class Run(Teller, Listener):
         if self.progress is not None:
             self.progress.running[self.name(path)] = time.monotonic()
 
-    def on_report(self, worker, data):
-        event = marshal.loads(data)
-        self.running[worker][1].append(event)
+    def note(self, worker, event):
+        super().note(worker, event)
         if event[0] in ("report", "collected") and event[-1]:
             self.failures += 1
             if self.progress is not None:

@@ -16,7 +16,6 @@ use super::{
     boot::{self, Importlib},
     generation::Generation,
     key::SpaceKey,
-    source,
 };
 use crate::vm::native::def;
 
@@ -87,50 +86,22 @@ fn load_unlocked(
     {
         return importlib.get("_plain__load_unlocked", vm)?.call((spec.clone(),), vm);
     }
-    note_bytecode(generation, spec, &loader, vm)?;
     let module = module_from_spec(importlib, spec, vm)?;
     spec.set_attr("_initializing", vm.ctx.new_bool(true), vm)?;
-    let executed = execute(generation, importlib, spec, module, vm);
+    let executed = execute(generation, spec, module, vm);
     spec.set_attr("_initializing", vm.ctx.new_bool(false), vm)?;
     executed
 }
 
 /// What `_load_unlocked` calls, and what is done here instead.
-pub(super) const STEPS: [&str; 3] = ["module_from_spec", "_init_module_attrs", "_call_with_frames_removed"];
-
-/// `ModuleSpec.cached` of a source whose bytecode was read before: it computes that from the name of the file at first.
-fn note_bytecode(
-    generation: &Arc<Generation>,
-    spec: &PyObject,
-    loader: &PyObject,
-    vm: &VirtualMachine,
-) -> PyResult<()> {
-    let Some(dict) = spec.dict() else { return Ok(()) };
-    let own = |name: &'static str| dict.get_item_opt(name, vm);
-    if let (Some(name), Some(origin), Some(cached), Some(has_location)) =
-        (own("name")?, own("origin")?, own("_cached")?, own("_set_fileattr")?)
-        && vm.is_none(&cached)
-        && has_location.is(&vm.ctx.true_value)
-        && let Some((source, bytecode)) = source::bytecode_of(generation, loader, name, vm)?
-        && origin.downcast_ref::<PyStr>().is_some_and(|origin| origin.as_bytes() == source.as_bytes())
-    {
-        dict.set_item("_cached", vm.ctx.new_str(bytecode).into(), vm)?;
-    }
-    Ok(())
-}
+pub(super) const STEPS: [&str; 2] = ["module_from_spec", "_init_module_attrs"];
 
 /// Executes a module that is in `sys.modules` meanwhile, and returns what is there then. It is taken out if that fails.
-fn execute(
-    generation: &Arc<Generation>,
-    importlib: &Importlib,
-    spec: &PyObject,
-    module: PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult {
+fn execute(generation: &Arc<Generation>, spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let name = || spec.get_attr("name", vm);
     let modules = || generation.modules(vm);
     modules()?.set_item(&*name()?, module.clone(), vm)?;
-    if let Err(error) = execute_by_loader(generation, importlib, spec, module, vm) {
+    if let Err(error) = execute_by_loader(spec, module, vm) {
         match modules()?.del_item(&*name()?, vm) {
             Err(missing) if !missing.fast_isinstance(vm.ctx.exceptions.key_error) => return Err(missing),
             _ => return Err(error),
@@ -143,28 +114,9 @@ fn execute(
     Ok(module)
 }
 
-fn execute_by_loader(
-    generation: &Arc<Generation>,
-    importlib: &Importlib,
-    spec: &PyObject,
-    module: PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult<()> {
+fn execute_by_loader(spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
     let loader = spec.get_attr("loader", vm)?;
     if !vm.is_none(&loader) {
-        // `_LoaderBasics.exec_module`, of a loader that gives what is known.
-        if let Some(plain) = module.downcast_ref_if_exact::<PyModule>(vm)
-            && let Some(name) = plain.dict().get_item_opt("__name__", vm)?
-            && importlib.has_own_steps(vm)?
-            && let Some(code) = source::code_of(generation, &loader, name, vm)?
-        {
-            let (builtins, dict) = (&generation.builtins_dict, plain.dict());
-            // Those of importlib's code, from which `exec` is called there, whatever the importing code has.
-            if !dict.contains_key("__builtins__", vm) {
-                dict.set_item("__builtins__", builtins.clone().into(), vm)?;
-            }
-            return builtins.get_item("exec", vm)?.call((code, dict), vm).map(drop);
-        }
         return vm.call_method(&loader, "exec_module", (module,)).map(drop);
     }
     let locations = spec.get_attr("submodule_search_locations", vm)?;

@@ -117,12 +117,11 @@ struct Original {
     helpers: Vec<PyObjectRef>,
 }
 
-/// What `SourceLoader.get_code` calls, and `ModuleSpec.cached`.
-const HELPERS: [&str; 9] = [
+/// What `SourceLoader.get_code` calls.
+const HELPERS: [&str; 8] = [
     "MAGIC_NUMBER",
     "_classify_pyc",
     "_compile_bytecode",
-    "_get_cached",
     "_path_stat",
     "_validate_hash_pyc",
     "_validate_timestamp_pyc",
@@ -203,48 +202,29 @@ fn code_of_file(
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyRef<PyCode>>> {
     let generation = key.get(vm)?;
-    let source = file_of(&generation, &loader, name, vm)?;
-    if let Some(source) = &source
-        && let Some(code) = known_code(&generation, source, vm)
-    {
-        return Ok(Some(code));
+    let (code, reading) = match file_of(&generation, &loader, name, vm)? {
+        None => (None, None),
+        Some(source) => {
+            let shared = &generation.shared;
+            let settings = Settings::of(&generation, vm);
+            let known = shared.sources.get(&source, &settings, vm);
+            let code = known.as_ref().and_then(|known| shared.code.known_unmarshalled(&known.code.0, known.code.1, vm));
+            match (known, &code) {
+                (Some(known), Some(_)) => {
+                    find::note_source(&source, known.source_hash);
+                    (code, None)
+                }
+                _ => {
+                    let stamp = vm.allow_threads(|| Stamp::of(&source)).filter(Stamp::is_settled);
+                    (None, stamp.map(|stamp| Reading { source, stamp, settings }))
+                }
+            }
+        }
+    };
+    if code.is_none() {
+        READING.with_borrow_mut(|all| all.push(reading));
     }
-    let reading = source.and_then(|source| {
-        let stamp = vm.allow_threads(|| Stamp::of(&source)).filter(Stamp::is_settled)?;
-        Some(Reading { source, stamp, settings: Settings::of(&generation, vm) })
-    });
-    READING.with_borrow_mut(|all| all.push(reading));
-    Ok(None)
-}
-
-/// What `get_code` of a loader gives for the module `name`, if that is known.
-pub(crate) fn code_of(
-    generation: &Arc<Generation>,
-    loader: &PyObject,
-    name: PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult<Option<PyRef<PyCode>>> {
-    Ok(file_of(generation, loader, name, vm)?.and_then(|source| known_code(generation, &source, vm)))
-}
-
-fn known_code(generation: &Generation, source: &str, vm: &VirtualMachine) -> Option<PyRef<PyCode>> {
-    let shared = &generation.shared;
-    let known = shared.sources.get(source, &Settings::of(generation, vm), vm)?;
-    let code = shared.code.known_unmarshalled(&known.code.0, known.code.1, vm)?;
-    find::note_source(source, known.source_hash);
-    Some(code)
-}
-
-/// Where a loader has the bytecode of its file, which is that of the module `name`, if that is known.
-pub(crate) fn bytecode_of(
-    generation: &Arc<Generation>,
-    loader: &PyObject,
-    name: PyObjectRef,
-    vm: &VirtualMachine,
-) -> PyResult<Option<(String, String)>> {
-    let Some(source) = file_of(generation, loader, name, vm)? else { return Ok(None) };
-    let known = generation.shared.sources.get(&source, &Settings::of(generation, vm), vm);
-    Ok(known.map(|known| (source, known.bytecode.0)))
+    Ok(code)
 }
 
 fn code_was_read(_key: PyRef<SpaceKey>) {

@@ -47,6 +47,8 @@ pub(crate) struct Event {
     /// The worker's number, from 0.
     pub(crate) worker: usize,
     pub(crate) what: What,
+    /// The worker begins no other file before this is dropped.
+    heard: Option<Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -57,8 +59,8 @@ pub(crate) enum What {
     Test(String),
     /// Something to be told to pytest.
     Report(Vec<u8>),
-    /// The file is done. Its worker may wait until `heard` is dropped.
-    Done { result: Vec<u8>, time: Duration, heard: Option<Sender<()>> },
+    /// The file is done.
+    Done { result: Vec<u8>, time: Duration },
     /// The worker died while it ran the file.
     Crashed { test: Option<String>, how: String },
     /// The file took too long, and its worker was killed.
@@ -158,9 +160,7 @@ impl Pool {
         *self.heard.lock() = None;
         match self.events.recv_timeout(time) {
             Ok(mut event) => {
-                if let What::Done { heard, .. } = &mut event.what {
-                    *self.heard.lock() = heard.take();
-                }
+                *self.heard.lock() = event.heard.take();
                 Ok(Some(event))
             }
             Err(RecvTimeoutError::Timeout) => Err(()),
@@ -227,7 +227,16 @@ enum Received {
 impl Place {
     fn say(&self, what: What) {
         // Who no longer listens is about to kill the worker.
-        let _ = self.events.send(Event { worker: self.worker, what });
+        let _ = self.events.send(Event { worker: self.worker, what, heard: None });
+    }
+
+    /// Says what may end the run, and waits until the run has heard it, or is to end.
+    fn say_and_wait(&self, what: What) {
+        let (heard, is_heard) = channel::bounded(0);
+        let _ = self.events.send(Event { worker: self.worker, what, heard: Some(heard) });
+        while is_heard.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && self.shared.state.lock().stop == Stop::No
+        {
+        }
     }
 
     fn work(&self) {
@@ -256,8 +265,8 @@ impl Place {
                     let status = self.end(running, !matches!(what, Ended::ByItself));
                     match what {
                         Ended::ByItself | Ended::Killed => {}
-                        Ended::Told(what) => self.say(what),
-                        Ended::Crashed(test) => self.say(What::Crashed { test, how: describe(status) }),
+                        Ended::Told(what) => self.say_and_wait(what),
+                        Ended::Crashed(test) => self.say_and_wait(What::Crashed { test, how: describe(status) }),
                     }
                     None
                 }
@@ -370,10 +379,12 @@ impl Place {
                 }
                 Received::Reply(Reply::Event(bytes)) => self.say(What::Report(bytes)),
                 Received::Reply(Reply::Done { result, may_end_run }) => {
-                    let (heard, is_heard) = channel::bounded(0);
-                    let heard = may_end_run.then_some(heard);
-                    self.say(What::Done { result, time: begun.elapsed(), heard });
-                    self.wait_until(&is_heard);
+                    let done = What::Done { result, time: begun.elapsed() };
+                    if may_end_run {
+                        self.say_and_wait(done);
+                    } else {
+                        self.say(done);
+                    }
                     return Ok(());
                 }
                 Received::Reply(Reply::Interrupted(bytes)) => {
@@ -394,13 +405,6 @@ impl Place {
                     return Err(Ended::Told(What::Crashed { test, how }));
                 }
             }
-        }
-    }
-
-    /// Waits until the run has heard what was said last, or is to end.
-    fn wait_until(&self, is_heard: &Receiver<()>) {
-        while is_heard.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && self.shared.state.lock().stop == Stop::No
-        {
         }
     }
 

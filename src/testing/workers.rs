@@ -98,7 +98,7 @@ fn tuple(event: Event, vm: &VirtualMachine) -> PyTupleRef {
         What::File(file) => ("file", vec![text(file.path)]),
         What::Test(name) => ("test", vec![text(name)]),
         What::Report(data) => ("report", vec![bytes(data)]),
-        What::Done { result, time, .. } => ("done", vec![bytes(result), seconds(time)]),
+        What::Done { result, time } => ("done", vec![bytes(result), seconds(time)]),
         What::Crashed { test, how } => ("crashed", vec![optional(test), text(how)]),
         What::TimedOut { test, limit, place } => {
             ("timed_out", vec![optional(test), seconds(limit), place.map_or_else(|| vm.ctx.none(), bytes)])

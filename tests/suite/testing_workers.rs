@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    harness::Run,
+    harness::{Run, modspace},
     testing::{command, project, test},
 };
 
@@ -161,6 +161,60 @@ fn the_first_failure_ends_the_run() {
         .stdout_has("stopping after 1 failures")
         .stdout_has("1 failed, 1 passed");
     assert!(folder.path().join("ended").exists(), "the test that ran was not left to its end");
+    assert!(!folder.path().join("other").exists(), "a test ran after the failure");
+}
+
+#[test]
+fn a_crash_or_a_timeout_is_a_first_failure_too() {
+    let killed = "os.kill(os.getpid(), signal.SIGKILL)";
+    let other = "open('other', 'w')";
+    let pytests = |body: &str| format!("import os, signal, time\ndef test_it():\n    {body}\n");
+    let told = "import os\ndef pytest_runtest_logreport(report):\n    \
+                if report.failed and 'PYTEST_XDIST_WORKER' not in os.environ: open('told', 'w')\n";
+    let until_told = pytests("while not os.path.exists('told'): time.sleep(0.01)");
+    let no_other = |files: &[(&str, &str)], args: &[&str], says: &str| {
+        let folder = project(files);
+        let run = test(folder.path(), args).failed_with(1);
+        assert!(run.stdout.contains(says) || run.stderr.contains(says), "{}\n{}", run.stdout, run.stderr);
+        assert!(!folder.path().join("other").exists(), "a test ran after the failure");
+    };
+    let files = [
+        ("conftest.py", told),
+        ("test_a.py", &pytests(killed)),
+        ("test_b.py", &until_told),
+        ("test_c.py", &pytests(other)),
+        ("test_d.py", &pytests(other)),
+    ];
+    no_other(&files, &["-j", "2", "-x"], "1 failed, 1 passed");
+    let sleeps = pytests("time.sleep(7)");
+    let files = [
+        ("test_a.py", &*pytests("time.sleep(300)")),
+        // The second one is begun before the first file is ended, and is left to its end.
+        ("test_b.py", &sleeps),
+        ("test_c.py", &sleeps),
+        ("test_d.py", &pytests(other)),
+        ("test_e.py", &pytests(other)),
+    ];
+    no_other(&files, &["-j", "2", "-x", "--timeout", "10"], "stopping after 1 failures");
+}
+
+#[test]
+fn a_crash_is_the_first_failure_of_unittest_too() {
+    let unittests = |body: &str| {
+        format!(
+            "import os, signal, time, unittest\nclass A(unittest.TestCase):\n    def test_it(self):\n        {body}\n"
+        )
+    };
+    let other = unittests("open('other', 'w')");
+    let folder = project(&[
+        ("test_a.py", unittests("os.kill(os.getpid(), signal.SIGKILL)").as_str()),
+        ("test_b.py", unittests("time.sleep(5)").as_str()),
+        ("test_c.py", other.as_str()),
+        ("test_d.py", other.as_str()),
+    ]);
+    let mut command = modspace(["test", "--unittest", "-j", "2", "-x", "."]);
+    let run: Run = command.current_dir(folder.path()).output().expect("modspace starts").into();
+    run.failed_with(1);
     assert!(!folder.path().join("other").exists(), "a test ran after the failure");
 }
 
