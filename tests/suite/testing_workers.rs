@@ -172,10 +172,9 @@ fn a_crash_or_a_timeout_is_a_first_failure_too() {
     let told = "import os\ndef pytest_runtest_logreport(report):\n    \
                 if report.failed and 'PYTEST_XDIST_WORKER' not in os.environ: open('told', 'w')\n";
     let until_told = pytests("while not os.path.exists('told'): time.sleep(0.01)");
-    let no_other = |files: &[(&str, &str)], args: &[&str], says: &str| {
+    let no_other = |files: &[(&str, &str)], args: &[&str]| {
         let folder = project(files);
-        let run = test(folder.path(), args).failed_with(1);
-        assert!(run.stdout.contains(says) || run.stderr.contains(says), "{}\n{}", run.stdout, run.stderr);
+        test(folder.path(), args).failed_with(1).stdout_has("stopping after 1 failures").stdout_has("1 failed");
         assert!(!folder.path().join("other").exists(), "a test ran after the failure");
     };
     let files = [
@@ -185,17 +184,17 @@ fn a_crash_or_a_timeout_is_a_first_failure_too() {
         ("test_c.py", &pytests(other)),
         ("test_d.py", &pytests(other)),
     ];
-    no_other(&files, &["-j", "2", "-x"], "1 failed, 1 passed");
-    let sleeps = pytests("time.sleep(7)");
+    no_other(&files, &["-j", "2", "-x"]);
     let files = [
+        ("conftest.py", told),
         ("test_a.py", &*pytests("time.sleep(300)")),
-        // The second one is begun before the first file is ended, and is left to its end.
-        ("test_b.py", &sleeps),
-        ("test_c.py", &sleeps),
+        // They last until the first file is ended, and neither as long as it.
+        ("test_b.py", &pytests("time.sleep(6)")),
+        ("test_c.py", &until_told),
         ("test_d.py", &pytests(other)),
         ("test_e.py", &pytests(other)),
     ];
-    no_other(&files, &["-j", "2", "-x", "--timeout", "10"], "stopping after 1 failures");
+    no_other(&files, &["-j", "2", "-x", "--timeout", "10"]);
 }
 
 #[test]
