@@ -77,7 +77,7 @@ pub(crate) enum Extent {
 
 /// What a census found.
 pub(crate) struct Counted<'world> {
-    /// Nothing but this garbage refers to it.
+    /// Nothing but this garbage refers to it: each reference that is counted in an object of it was found in another one.
     pub(crate) garbage: Vec<&'world PyObject>,
     /// The core objects that something else holds.
     pub(crate) held: Vec<&'world PyObject>,
@@ -246,7 +246,8 @@ impl<'world> Census<'world> {
         let mut live = vec![false; self.items.len()];
         let mut work: Vec<u32> = Vec::new();
         for (number, item) in self.items.iter().enumerate() {
-            if item.found < item.count || !item.followed || self.scope.is_in_use(item.object) {
+            // More than there are were found where one was read twice: there may be another one.
+            if item.found != item.count || !item.followed || self.scope.is_in_use(item.object) {
                 live[number] = true;
                 work.push(number as u32);
             }

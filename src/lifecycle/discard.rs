@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashSet;
 use rustpython_vm::{
     AsObject, PyObjectRef, VirtualMachine,
     builtins::{PyBaseExceptionRef, PyType},
@@ -28,7 +29,10 @@ use crate::{
     },
     space::Space,
     sysview::exit,
-    vm::{frames, heap::Stopped},
+    vm::{
+        frames,
+        heap::{Stopped, address},
+    },
 };
 
 /// How a space is to be discarded.
@@ -383,8 +387,8 @@ impl Remains {
         self.mark(&held, &scope, vm);
         let anything = !held.is_empty();
         drop((held, scope));
-        let is_garbage =
-            |generation: &mut Arc<Generation>| garbage.objects().iter().any(|object| object.is(&generation.key));
+        let dead: FxHashSet<usize> = garbage.objects().iter().map(|object| address(object)).collect();
+        let is_garbage = |generation: &mut Arc<Generation>| dead.contains(&address(generation.key.as_object()));
         let freed: Vec<_> = self.generations.extract_if(.., is_garbage).collect();
         for generation in &freed {
             generation.key.keep(None);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rustpython_vm::{
-    AsObject, PyObjectRef,
+    AsObject, PyObject, PyObjectRef,
     builtins::{PyDict, PyList, PyStr, PyTuple},
-    object::SIZEOF_PYOBJECT_HEAD,
+    object::{SIZEOF_PYOBJECT_HEAD, Traverse},
 };
 
 /// What came of discarding a space.
@@ -102,19 +102,22 @@ impl std::fmt::Display for DiscardReport {
 
 /// `sys.getsizeof`, with the text that only this object holds.
 fn size(object: &PyObjectRef) -> usize {
-    let text = |value: &PyObjectRef| match value.downcast_ref::<PyStr>() {
-        Some(text) if value.strong_count() == 1 => SIZEOF_PYOBJECT_HEAD + text.byte_len(),
-        _ => 0,
-    };
-    let pointer = size_of::<usize>();
-    let items = if let Some(dict) = object.downcast_ref::<PyDict>() {
-        dict.into_iter().map(|(key, value)| 3 * pointer + text(&key) + text(&value)).sum()
-    } else if let Some(list) = object.downcast_ref::<PyList>() {
-        list.borrow_vec().iter().map(|item| pointer + text(item)).sum()
-    } else if let Some(tuple) = object.downcast_ref::<PyTuple>() {
-        tuple.as_slice().iter().map(|item| pointer + text(item)).sum()
-    } else {
-        0
-    };
-    SIZEOF_PYOBJECT_HEAD + object.class().slots.basicsize + items
+    let (mut references, mut text) = (0, 0);
+    if is_container(object) {
+        object.traverse(&mut |item| {
+            references += 1;
+            if let Some(own) = item.downcast_ref::<PyStr>().filter(|_| item.strong_count() == 1) {
+                text += SIZEOF_PYOBJECT_HEAD + own.byte_len();
+            }
+        });
+    }
+    // Beside a key and a value, a dict has the key's hash.
+    let width = if object.downcast_ref::<PyDict>().is_some() { 3 * size_of::<usize>() / 2 } else { size_of::<usize>() };
+    SIZEOF_PYOBJECT_HEAD + object.class().slots.basicsize + references * width + text
+}
+
+fn is_container(object: &PyObject) -> bool {
+    object.downcast_ref::<PyDict>().is_some()
+        || object.downcast_ref::<PyList>().is_some()
+        || object.downcast_ref::<PyTuple>().is_some()
 }

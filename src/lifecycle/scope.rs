@@ -35,7 +35,11 @@ pub(crate) enum Belongs {
 /// The spaces that are counted.
 pub(crate) struct Scope {
     generations: Vec<Arc<Generation>>,
-    builtins: Vec<usize>,
+    /// Their keys, and their builtins dicts, by address, with their places among the generations.
+    keys: FxHashMap<usize, usize>,
+    builtins: FxHashMap<usize, usize>,
+    /// Their `sys` dicts.
+    sys_dicts: FxHashSet<usize>,
     /// Classes that are known to be theirs, whatever is left to show it; and the same by address.
     classes: Vec<Mark>,
     marked: FxHashMap<usize, SpaceId>,
@@ -63,11 +67,16 @@ fn builtins_of(function: &Py<PyFunction>, vm: &VirtualMachine) -> Option<PyObjec
 impl Scope {
     /// `classes` are known to be theirs.
     pub(crate) fn new(generations: Vec<Arc<Generation>>, classes: &[Mark], vm: &VirtualMachine) -> Self {
+        let places = |of: fn(&Generation) -> &PyObject| -> FxHashMap<usize, usize> {
+            generations.iter().enumerate().map(|(place, generation)| (address(of(generation)), place)).collect()
+        };
         let mut scope = Self {
             namespaces: Vec::new(),
             marked: FxHashMap::default(),
             classes: classes.to_vec(),
-            builtins: generations.iter().map(|generation| address(generation.builtins_dict.as_object())).collect(),
+            keys: places(|generation| generation.key.as_object()),
+            builtins: places(|generation| generation.builtins_dict.as_object()),
+            sys_dicts: generations.iter().map(|generation| address(generation.sys_dict.as_object())).collect(),
             generations,
             modules: FxHashSet::default(),
             names: FxHashSet::default(),
@@ -211,7 +220,7 @@ impl Scope {
 
     /// Whether `object` is the builtins dict of one of the generations.
     pub(crate) fn is_builtins(&self, object: &PyObject) -> bool {
-        self.builtins.contains(&address(object))
+        self.builtins.contains_key(&address(object))
     }
 
     /// Whether no other generation has taken `object` over.
@@ -226,12 +235,12 @@ impl Scope {
 
     /// The generation whose key `object` is.
     pub(crate) fn keyed(&self, object: &PyObject) -> Option<&Arc<Generation>> {
-        self.generations.iter().find(|generation| generation.key.as_object().is(object))
+        self.keys.get(&address(object)).map(|place| &self.generations[*place])
     }
 
     /// The generation whose builtins dict `object` is.
     pub(crate) fn built_on(&self, object: &PyObject) -> Option<&Arc<Generation>> {
-        self.generations.iter().find(|generation| generation.builtins_dict.is(object))
+        self.builtins.get(&address(object)).map(|place| &self.generations[*place])
     }
 
     /// The classes that are known to be the spaces'.
@@ -251,7 +260,7 @@ impl Scope {
 
     fn of_builtins(&self, builtins: Option<&PyObject>) -> Belongs {
         match builtins {
-            Some(builtins) if self.builtins.contains(&address(builtins)) => Belongs::Core,
+            Some(builtins) if self.is_builtins(builtins) => Belongs::Core,
             Some(builtins) if Generation::of_builtins(builtins).is_some() => Belongs::Outside,
             _ => Belongs::Unknown,
         }
@@ -304,9 +313,8 @@ impl Scope {
             if self.is_projection(object) {
                 return Belongs::Unknown;
             }
-            let own =
-                |generation: &Arc<Generation>| dict.is(&generation.builtins_dict) || dict.is(&generation.sys_dict);
-            return if self.generations.iter().any(own) { Belongs::Core } else { self.of_globals(dict, vm) };
+            let is_own = self.is_builtins(object) || self.sys_dicts.contains(&address(object));
+            return if is_own { Belongs::Core } else { self.of_globals(dict, vm) };
         }
         if self.keyed(object).is_some() { Belongs::Core } else { Belongs::Unknown }
     }

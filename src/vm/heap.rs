@@ -240,6 +240,23 @@ impl<'vm> Stopped<'vm> {
             return Err(garbage);
         }
         let late = garbage.iter().flat_map(|object| object.gc_clear_weakrefs_collect_callbacks()).collect();
+        Ok(self.take_out(garbage, late))
+    }
+
+    /// [`Stopped::isolate`], of what was counted already. `unheard` is what its weak references would have called.
+    ///
+    /// # Safety
+    /// Nothing refers to `garbage` but itself, these two lists, and native code of the caller, which does not use its
+    /// references any more until the garbage is freed. The weak references to it were cleared.
+    pub(crate) unsafe fn isolate_counted(
+        &self,
+        garbage: Vec<PyObjectRef>,
+        unheard: Vec<(PyRef<PyWeak>, PyObjectRef)>,
+    ) -> Isolated {
+        self.take_out(garbage, unheard)
+    }
+
+    fn take_out(&self, garbage: Vec<PyObjectRef>, unheard: Vec<(PyRef<PyWeak>, PyObjectRef)>) -> Isolated {
         for object in &garbage {
             if object.is_gc_tracked() {
                 // SAFETY: the object is alive (`garbage` holds it) and tracked; nobody else changes that while the world
@@ -247,15 +264,16 @@ impl<'vm> Stopped<'vm> {
                 unsafe { gc_state().untrack_object(std::ptr::NonNull::from(&**object)) };
             }
         }
-        Ok(Isolated { garbage, _late: late })
+        Isolated { garbage, _unheard: unheard }
     }
 }
 
 /// Garbage that only refers to itself, out of every other thread's reach. To be freed when the world runs again.
 pub(crate) struct Isolated {
     garbage: Vec<PyObjectRef>,
-    /// Weak references that finalizers have made since theirs were cleared, and their callbacks, which are not called.
-    _late: Vec<(PyRef<PyWeak>, PyObjectRef)>,
+    /// Weak references to it and their callbacks, which are not called: those of references that go with it, and those that
+    /// finalizers have made since the others were called.
+    _unheard: Vec<(PyRef<PyWeak>, PyObjectRef)>,
 }
 
 impl Isolated {
@@ -275,8 +293,8 @@ impl Isolated {
             let mut released = Vec::new();
             for object in &self.garbage {
                 if object.gc_has_clear() {
-                    // SAFETY: exclusive access. `isolate`, the only maker of this value, counted while nothing ran: all
-                    // references to the object come from the garbage itself, from `self.garbage`, and from what the
+                    // SAFETY: exclusive access. The makers of this value, `isolate` and the caller of `isolate_counted`,
+                    // counted while nothing ran: all references to the object come from the garbage itself, from `self.garbage`, and from what the
                     // caller gave up, which it does not use before this function has returned. Its weak references
                     // were cleared and it was taken out of the collector's lists, which are the other ways to come to
                     // it. No Python code runs before the last object is cleared: what is released is kept, and
