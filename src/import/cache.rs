@@ -1,7 +1,9 @@
-//! The code cache: source is compiled, and frozen code decoded, once per process.
+//! The code cache: source is compiled once per process, and bytecode decoded twice at most.
 //!
 //! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]). Only
-//! what is rarely run of the import system, which each space has anew, is the same code in all spaces.
+//! what is rarely run of the import system, which each space has anew, is the same code in all spaces. Most bytecode is
+//! loaded by one space and never again, so the first that decodes it gets the code itself, and it is kept from the second
+//! time on; to compile takes too long for that.
 //! Compiled code is found by the content it was compiled from, so a changed file is never served stale; that a file has
 //! not changed is believed without reading it only on the conditions of [`super::source`]. For each file name only the content seen last is kept: the cache grows with the number of files, not
 //! with the number of edits.
@@ -80,31 +82,35 @@ pub(crate) type ContentHash = [u8; 32];
 #[derive(Default)]
 pub(crate) struct CodeCache {
     compiled: DashMap<SourceKey, (ContentHash, PyRef<PyCode>)>,
-    unmarshalled: DashMap<String, (ContentHash, PyRef<PyCode>)>,
-    frozen: DashMap<String, PyRef<PyCode>>,
+    /// Without code, as long as it was decoded once.
+    unmarshalled: DashMap<String, (ContentHash, Option<PyRef<PyCode>>)>,
+    frozen: DashMap<String, Option<PyRef<PyCode>>>,
 }
 
 impl CodeCache {
     /// A copy of the frozen code object `name`. Of the import system, it has copies of the functions that most imports run;
     /// the others are those of all spaces.
     pub(crate) fn frozen(&self, name: &str, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
-        let copy = |code: &PyRef<PyCode>| {
-            if is_import_system(name) {
-                copy_functions(code, &|function| RUN_BY_IMPORTS.contains(&function), vm).unwrap_or_else(|| code.clone())
+        let is_import_system = is_import_system(name);
+        let copy = |code: PyRef<PyCode>| {
+            if is_import_system {
+                copy_functions(&code, &|function| RUN_BY_IMPORTS.contains(&function), vm).unwrap_or(code)
             } else {
-                copy_pristine(code, vm)
+                copy_pristine(&code, vm)
             }
         };
-        if let Some(code) = self.frozen.get(name).map(|code| code.clone()) {
-            return Ok(copy(&code));
+        // Entries are cloned out: a copy allocates, and a collection may run Python code that imports.
+        let known = self.frozen.get(name).map(|code| code.clone());
+        if let Some(Some(code)) = known {
+            return Ok(copy(code));
         }
         let code = match library::source(name) {
-            Some(source) => source.compile(vm)?,
+            Some(source) => source.code(vm),
             None => code::frozen(name, vm)?,
         };
-        let copied = copy(&code);
-        self.frozen.insert(name.to_owned(), code);
-        Ok(copied)
+        let is_kept = known.is_some() || is_import_system;
+        self.frozen.insert(name.to_owned(), is_kept.then(|| code.clone()));
+        Ok(if is_kept { copy(code) } else { code })
     }
 
     /// A copy of what `compile` made, or makes now, of the content with this hash for `file`.
@@ -117,7 +123,16 @@ impl CodeCache {
         compile: impl FnOnce() -> PyResult<PyRef<PyCode>>,
     ) -> PyResult<PyRef<PyCode>> {
         let key = SourceKey { file: file.to_owned(), optimize };
-        Self::get(&self.compiled, key, hash, vm, compile)
+        let known = self.compiled.get(&key).filter(|known| known.0 == hash).map(|known| known.1.clone());
+        let code = match known {
+            Some(code) => code,
+            None => {
+                let code = compile()?;
+                self.compiled.insert(key, (hash, code.clone()));
+                code
+            }
+        };
+        Ok(copy_pristine(&code, vm))
     }
 
     /// Whether something was compiled for `file`: it was imported, and may be again.
@@ -125,7 +140,7 @@ impl CodeCache {
         self.compiled.contains_key(&SourceKey { file: file.to_owned(), optimize })
     }
 
-    /// A copy of what `load` makes of the bytecode file `file` whose content has this hash.
+    /// What `load` makes of the bytecode file `file` whose content has this hash, or a copy of that.
     pub(crate) fn unmarshalled(
         &self,
         file: &str,
@@ -133,7 +148,13 @@ impl CodeCache {
         vm: &VirtualMachine,
         load: impl FnOnce() -> PyResult<PyRef<PyCode>>,
     ) -> PyResult<PyRef<PyCode>> {
-        Self::get(&self.unmarshalled, file.to_owned(), hash, vm, load)
+        if let Some(code) = self.known_unmarshalled(file, hash, vm) {
+            return Ok(code);
+        }
+        let is_kept = self.unmarshalled.get(file).is_some_and(|known| known.0 == hash);
+        let code = load()?;
+        self.unmarshalled.insert(file.to_owned(), (hash, is_kept.then(|| code.clone())));
+        Ok(if is_kept { copy_pristine(&code, vm) } else { code })
     }
 
     /// [`CodeCache::unmarshalled`], if it is there.
@@ -143,33 +164,7 @@ impl CodeCache {
         hash: ContentHash,
         vm: &VirtualMachine,
     ) -> Option<PyRef<PyCode>> {
-        Self::known(&self.unmarshalled, file, hash, vm)
-    }
-
-    fn known<Key: Eq + std::hash::Hash + std::borrow::Borrow<Query>, Query: Eq + std::hash::Hash + ?Sized>(
-        map: &DashMap<Key, (ContentHash, PyRef<PyCode>)>,
-        key: &Query,
-        hash: ContentHash,
-        vm: &VirtualMachine,
-    ) -> Option<PyRef<PyCode>> {
-        // The entry is cloned out: the copy allocates, and a collection may run Python code that imports.
-        let known = map.get(key).filter(|entry| entry.0 == hash).map(|entry| entry.1.clone());
+        let known = self.unmarshalled.get(file).filter(|known| known.0 == hash)?.1.clone();
         known.map(|code| copy_pristine(&code, vm))
-    }
-
-    fn get<Key: Eq + std::hash::Hash>(
-        map: &DashMap<Key, (ContentHash, PyRef<PyCode>)>,
-        key: Key,
-        hash: ContentHash,
-        vm: &VirtualMachine,
-        make: impl FnOnce() -> PyResult<PyRef<PyCode>>,
-    ) -> PyResult<PyRef<PyCode>> {
-        if let Some(code) = Self::known(map, &key, hash, vm) {
-            return Ok(code);
-        }
-        let code = make()?;
-        let copy = copy_pristine(&code, vm);
-        map.insert(key, (hash, code));
-        Ok(copy)
     }
 }

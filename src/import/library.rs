@@ -3,20 +3,26 @@
 //! `modspace` itself is native, and each space has its own projection of it; these are frozen modules, each space's own
 //! when it imports them. They have no `__file__`.
 
-use rustpython_vm::{PyRef, PyResult, VirtualMachine, builtins::PyCode, compiler::Mode};
+use rustpython_vm::{PyRef, VirtualMachine, builtins::PyCode, frozen::FrozenCodeObject, py_compile};
+
+use crate::vm::code;
 
 /// A module of the library.
 pub(crate) struct Source {
     name: &'static str,
-    text: &'static str,
+    frozen: fn() -> FrozenCodeObject<&'static [u8]>,
     pub(crate) is_package: bool,
 }
 
 macro_rules! sources {
-    ($($name:literal $kind:ident $file:literal),* $(,)?) => {
+    ($($name:literal $kind:ident $file:tt),* $(,)?) => {
         &[$(Source {
             name: concat!("modspace.", $name),
-            text: include_str!(concat!("../../spaces/", $file)),
+            frozen: || {
+                // Cargo does not see that the macro reads it.
+                const _: &[u8] = include_bytes!($file);
+                py_compile!(file = $file)
+            },
             is_package: sources!($kind),
         }),*]
     };
@@ -25,27 +31,27 @@ macro_rules! sources {
 }
 
 const SOURCES: &[Source] = sources![
-    "pytest" module "testing/plugin.py",
-    "testing" package "testing/__init__.py",
-    "testing.changes" module "testing/changes.py",
-    "testing.coverage" module "testing/coverage.py",
-    "testing.coverage_file" module "testing/coverage_file.py",
-    "testing.coverage_settings" module "testing/coverage_settings.py",
-    "testing.display" module "testing/display.py",
-    "testing.files" module "testing/files.py",
-    "testing.leftovers" module "testing/leftovers.py",
-    "testing.modules" module "testing/modules.py",
-    "testing.nested" module "testing/nested.py",
-    "testing.pollution" module "testing/pollution.py",
-    "testing.results" module "testing/results.py",
-    "testing.runner" module "testing/runner.py",
-    "testing.search" module "testing/search.py",
-    "testing.start" module "testing/start.py",
-    "testing.state" module "testing/state.py",
-    "testing.unittest_files" module "testing/unittest_files.py",
-    "testing.unittests" module "testing/unittests.py",
-    "testing.watch" module "testing/watch.py",
-    "testing.workers" module "testing/workers.py",
+    "pytest" module "../../spaces/testing/plugin.py",
+    "testing" package "../../spaces/testing/__init__.py",
+    "testing.changes" module "../../spaces/testing/changes.py",
+    "testing.coverage" module "../../spaces/testing/coverage.py",
+    "testing.coverage_file" module "../../spaces/testing/coverage_file.py",
+    "testing.coverage_settings" module "../../spaces/testing/coverage_settings.py",
+    "testing.display" module "../../spaces/testing/display.py",
+    "testing.files" module "../../spaces/testing/files.py",
+    "testing.leftovers" module "../../spaces/testing/leftovers.py",
+    "testing.modules" module "../../spaces/testing/modules.py",
+    "testing.nested" module "../../spaces/testing/nested.py",
+    "testing.pollution" module "../../spaces/testing/pollution.py",
+    "testing.results" module "../../spaces/testing/results.py",
+    "testing.runner" module "../../spaces/testing/runner.py",
+    "testing.search" module "../../spaces/testing/search.py",
+    "testing.start" module "../../spaces/testing/start.py",
+    "testing.state" module "../../spaces/testing/state.py",
+    "testing.unittest_files" module "../../spaces/testing/unittest_files.py",
+    "testing.unittests" module "../../spaces/testing/unittests.py",
+    "testing.watch" module "../../spaces/testing/watch.py",
+    "testing.workers" module "../../spaces/testing/workers.py",
 ];
 
 /// The source of the module `name`, if it is one of these.
@@ -55,8 +61,9 @@ pub(crate) fn source(name: &str) -> Option<&'static Source> {
 
 impl Source {
     /// Its code. Nobody has executed it.
-    pub(crate) fn compile(&self, vm: &VirtualMachine) -> PyResult<PyRef<PyCode>> {
-        let file = format!("<frozen {}>", self.name);
-        vm.compile(self.text, Mode::Exec, &file).map_err(|error| error.into_pyexception(vm, Some(self.text)))
+    pub(crate) fn code(&self, vm: &VirtualMachine) -> PyRef<PyCode> {
+        let code = PyCode::new_ref_from_frozen(vm, (self.frozen)());
+        code::set_path(&code, vm.ctx.intern_str(format!("<frozen {}>", self.name)));
+        code
     }
 }

@@ -55,7 +55,8 @@ pub(crate) fn set_frozen_paths(name: &str, dict: &Py<PyDict>, vm: &VirtualMachin
     }
 }
 
-fn set_path(code: &PyCode, path: &'static PyStrInterned) {
+/// Says where the source of a code object is, and of those in it.
+pub(crate) fn set_path(code: &PyCode, path: &'static PyStrInterned) {
     code.set_source_path(path);
     for constant in code.code.constants.iter() {
         set_path_in(&PyObjectRef::from(constant.clone()), path);

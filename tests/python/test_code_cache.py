@@ -136,7 +136,9 @@ class Settled(SpaceTest):
         # Times of files cannot be set back: of an inode's last change there is only the file system's word.
         while time.time() < newest + 4.5:
             time.sleep(0.1)
-        self.import_all()
+        # What was read twice is kept.
+        for _ in range(2):
+            self.import_all()
 
     def writing_space(self):
         space = self.space(path=[self.root, *sys.path])
@@ -202,7 +204,8 @@ class Settled(SpaceTest):
             "sys.path_hooks.insert(0, importlib.machinery.FileFinder.path_hook((Loader, ['.py'])))\n" \
             "sys.path_importer_cache.clear()"
         self.assertEqual(self.reading("private", loader)[0], "BEFORE private")
-        self.assertEqual(self.reading("private")[0], "before private")
+        for _ in range(2):
+            self.assertEqual(self.reading("private")[0], "before private")
         self.assertEqual(self.reading("private"), ("before private", []))
         read = "external = importlib._bootstrap_external\nexternal._compile_bytecode = lambda *args, **kwargs: compile('value = 3', '', 'exec')"
         self.assertEqual(self.reading("own_function", read)[0], 3)
