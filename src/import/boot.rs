@@ -10,7 +10,7 @@
 use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    AsObject, PyObject, PyRef, PyResult, VirtualMachine,
     builtins::{PyDictRef, PyModule},
     function::{ArgMapping, PyMethodDef},
     scope::Scope,
@@ -22,16 +22,24 @@ use super::{
     hooks, load,
     locks::{self, Acquired, LockKey},
     project,
+    search::Finders,
     source::{self, SourceLoader},
+    untouched::Untouched,
 };
 use crate::vm::native::{bind, copy_dict, module_over};
 
 /// A space's copy of `_frozen_importlib`.
 pub(crate) struct Importlib {
     pub(crate) dict: PyDictRef,
+    made: OnceLock<Made>,
+}
+
+/// What the copy was when it was made.
+pub(crate) struct Made {
     pub(crate) source_loader: SourceLoader,
-    /// What [`load::STEPS`] are in the dict at first.
-    steps: OnceLock<Vec<PyObjectRef>>,
+    pub(crate) finders: Finders,
+    /// [`load::STEPS`].
+    steps: Untouched,
 }
 
 impl Importlib {
@@ -39,20 +47,36 @@ impl Importlib {
         self.dict.get_item(name, vm)
     }
 
-    fn steps(&self, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
-        load::STEPS.iter().map(|name| self.get(name, vm)).collect()
+    /// `None` while it is being made.
+    pub(crate) fn made(&self) -> Option<&Made> {
+        self.made.get()
     }
 
-    fn note_steps(&self, vm: &VirtualMachine) -> PyResult<()> {
-        let _ = self.steps.set(self.steps(vm)?);
+    /// The finders, and what they make, as long as no program has changed them.
+    pub(crate) fn finders(&self, vm: &VirtualMachine) -> Option<&Finders> {
+        self.made().map(|made| &made.finders).filter(|finders| finders.are_untouched(vm))
+    }
+
+    /// `spec.has_location`.
+    pub(crate) fn has_location(&self, spec: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
+        match self.finders(vm).and_then(|finders| finders.has_location(spec, vm)) {
+            Some(has_location) => has_location.try_to_bool(vm),
+            None => spec.get_attr("has_location", vm)?.try_to_bool(vm),
+        }
+    }
+
+    fn note(&self, external: &PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
+        let _ = self.made.set(Made {
+            source_loader: SourceLoader::note(external, vm)?,
+            finders: Finders::note(&self.dict, external, vm)?,
+            steps: Untouched::note(&self.dict, &load::STEPS, vm)?,
+        });
         Ok(())
     }
 
     /// Whether no program has put functions of its own in the place of those that loading a module consists of.
-    pub(crate) fn has_own_steps(&self, vm: &VirtualMachine) -> PyResult<bool> {
-        // While it is made, nobody has.
-        let Some(known) = self.steps.get() else { return Ok(true) };
-        Ok(self.steps(vm)?.iter().zip(known).all(|(now, known)| now.is(known)))
+    pub(crate) fn has_own_steps(&self, vm: &VirtualMachine) -> bool {
+        self.made().is_none_or(|made| made.steps.holds(vm))
     }
 }
 
@@ -118,19 +142,24 @@ fn make(generation: &Arc<Generation>, vm: &VirtualMachine) -> PyResult<Arc<Impor
     generation.booting.store(true, Ordering::Release);
     let made = Provisional::new(generation, vm).and_then(|provisional| {
         let aside = generation.asides.enter(provisional.dict.clone(), None);
-        let made = assemble(generation, &provisional, vm)?;
+        let (made, external) = assemble(generation, &provisional, vm)?;
         drop(aside);
         provisional.publish(generation, vm)?;
+        made.note(&external, vm)?;
         Ok(made)
     });
     generation.booting.store(false, Ordering::Release);
     made
 }
 
-fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &VirtualMachine) -> PyResult<Arc<Importlib>> {
+/// The copy, and the dict of its other half.
+fn assemble(
+    generation: &Arc<Generation>,
+    provisional: &Provisional,
+    vm: &VirtualMachine,
+) -> PyResult<(Arc<Importlib>, PyDictRef)> {
     let (bootstrap, dict) = execute_frozen(generation, "_frozen_importlib", vm)?;
-    let importlib =
-        Arc::new(Importlib { dict: dict.clone(), source_loader: SourceLoader::default(), steps: OnceLock::new() });
+    let importlib = Arc::new(Importlib { dict: dict.clone(), made: OnceLock::new() });
     run(generation, MODULE_LOCK_MANAGER, "<frozen importlib._bootstrap.locks>", &dict, vm)?;
     install(&BOOTSTRAP, &dict, generation, vm)?;
     generation.importlib.store(Some(Arc::clone(&importlib)));
@@ -156,12 +185,10 @@ fn assemble(generation: &Arc<Generation>, provisional: &Provisional, vm: &Virtua
         .map_err(|_| vm.new_type_error("importlib's external half has no dict"))?;
     install(&EXTERNAL, &external, generation, vm)?;
     run(generation, SOURCE_FILE_LOADER, "<frozen importlib._bootstrap_external>", &external, vm)?;
-    importlib.source_loader.note(external, vm)?;
-    importlib.note_steps(vm)?;
     let zipimport = super::level::import_module(generation, "zipimport", vm)?;
     let path_hooks = provisional.dict.get_item("path_hooks", vm)?;
     vm.call_method(&path_hooks, "insert", (0, zipimport.get_attr("zipimporter", vm)?))?;
-    Ok(importlib)
+    Ok((importlib, external))
 }
 
 /// Puts the space's native functions into a dict of its importlib, keeping what they replace as `_plain_NAME`.

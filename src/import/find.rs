@@ -268,7 +268,7 @@ fn load_own(
     if text == "ast" {
         super::project::hidden_module(text, vm)?;
     }
-    let module = tracked(generation, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
+    let module = tracked(generation, importlib, text, &spec, vm, || load_spec(importlib, &spec, package.as_ref(), vm))?;
     if generation.asides.copies(text) != Some(true) {
         generation.table.end_with(text, std::ptr::from_ref::<PyObject>(&module).addr());
     }
@@ -307,6 +307,7 @@ fn is_namespace_spec(spec: &PyObject, vm: &VirtualMachine) -> PyResult<bool> {
 /// Runs `load`, which executes the module `name` that `spec` describes, and notes in the module table what came of it.
 pub(crate) fn tracked(
     generation: &Generation,
+    importlib: &Importlib,
     name: &str,
     spec: &PyObject,
     vm: &VirtualMachine,
@@ -319,8 +320,7 @@ pub(crate) fn tracked(
     let started = Instant::now();
     let origin = text_attribute(spec, "origin", vm);
     generation.table.begin(name, origin.clone(), loader_name(spec, vm));
-    let is_located = || spec.get_attr("has_location", vm).and_then(|located| located.try_to_bool(vm)).unwrap_or(false);
-    let file = origin.filter(|_| is_located());
+    let file = origin.filter(|_| importlib.has_location(spec, vm).unwrap_or(false));
     LOADING.with_borrow_mut(|loading| loading.push(Loading { file, hash: None }));
     let result = load();
     let loading = LOADING.with_borrow_mut(Vec::pop);

@@ -120,11 +120,12 @@ fn lock_unlock_module(key: Key, name: PyStrRef, vm: &VirtualMachine) -> PyResult
 /// `_exec`, which `importlib.reload` calls: the module table notes it like a load.
 fn exec(key: Key, spec: PyObjectRef, module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
-    let plain = boot::importlib(&generation, vm)?.get("_plain__exec", vm)?;
+    let importlib = boot::importlib(&generation, vm)?;
+    let plain = importlib.get("_plain__exec", vm)?;
     let name = spec.get_attr("name", vm)?;
     let run = || plain.call((spec.clone(), module), vm);
     match name.downcast_ref::<PyStr>().and_then(|name| name.to_str()) {
-        Some(name) => find::tracked(&generation, name, &spec, vm, run),
+        Some(name) => find::tracked(&generation, &importlib, name, &spec, vm, run),
         None => run(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use rustpython_vm::{
     AsObject, FromArgs, Py, PyObject, PyObjectRef, PyResult, VirtualMachine,
-    builtins::{PyDict, PyInt, PyStr, PyStrRef, PyTuple},
+    builtins::{PyBaseExceptionRef, PyDict, PyInt, PyStr, PyStrRef, PyTuple},
     function::FuncArgs,
     identifier,
 };
@@ -110,11 +110,45 @@ fn with_submodules(
     from_package(&loaded, fromlist, vm)
 }
 
-/// Imports the submodules that a from-list names, and returns the package.
+/// Imports the submodules that a from-list names, and returns the package (`_handle_fromlist`).
 fn from_package(package: &find::Found, fromlist: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
-    let importlib = boot::importlib(&package.home, vm)?;
-    let import = importlib.get("_gcd_import", vm)?;
-    importlib.get("_handle_fromlist", vm)?.call((package.module.clone(), fromlist.clone(), import), vm)
+    let find::Found { module, home } = package;
+    let importlib = boot::importlib(home, vm)?;
+    let names: Option<Vec<_>> = fromlist.downcast_ref::<PyTuple>().and_then(|names| {
+        names.iter().map(|name| name.downcast_ref::<PyStr>().filter(|name| name.as_bytes() != b"*")).collect()
+    });
+    let Some(names) = names.filter(|_| importlib.has_own_steps(vm)) else {
+        let import = importlib.get("_gcd_import", vm)?;
+        return importlib.get("_handle_fromlist", vm)?.call((module.clone(), fromlist.clone(), import), vm);
+    };
+    for name in names {
+        if reads::attribute_opt(module, name, vm)?.is_some() {
+            continue;
+        }
+        let package = module.get_attr(identifier!(vm, __name__), vm)?.str(vm)?;
+        let submodule = vm.ctx.new_str(format!("{}.{}", package.to_string_lossy(), name.to_string_lossy()));
+        if let Err(error) = find::find_and_load(home, &submodule, vm)
+            && !is_missing(&error, home, &submodule, vm)?
+        {
+            return Err(error);
+        }
+    }
+    Ok(module.clone())
+}
+
+/// Whether an error says that there is no module of this name, and nobody has forbidden it by a None in `sys.modules`.
+fn is_missing(
+    error: &PyBaseExceptionRef,
+    generation: &Generation,
+    name: &Py<PyStr>,
+    vm: &VirtualMachine,
+) -> PyResult<bool> {
+    if !error.fast_isinstance(vm.ctx.exceptions.module_not_found_error) {
+        return Ok(false);
+    }
+    let about = error.as_object().get_attr("name", vm)?;
+    let is_forbidden = || PyResult::Ok(generation.loaded(name, vm)?.is_some_and(|module| vm.is_none(&module)));
+    Ok(vm.bool_eq(&about, name.as_object())? && !is_forbidden()?)
 }
 
 /// Whether a from-list names a submodule that `package` does not have, nor anything above it, but the context space

@@ -16,6 +16,8 @@ use super::{
     boot::{self, Importlib},
     generation::Generation,
     key::SpaceKey,
+    owner::{self, Owner},
+    source::Settings,
 };
 use crate::vm::native::def;
 
@@ -30,7 +32,7 @@ fn load_unlocked_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResul
 
 /// `_find_spec`: what the finders on `sys.meta_path` say.
 pub(crate) fn find_spec(
-    generation: &Generation,
+    generation: &Arc<Generation>,
     importlib: &Importlib,
     name: &Py<PyStr>,
     path: PyObjectRef,
@@ -53,11 +55,7 @@ pub(crate) fn find_spec(
     let is_reload = generation.loaded(name, vm)?.is_some();
     for finder in finders {
         acquire.call((), vm)?;
-        let asked = match vm.get_attribute_opt(&finder, "find_spec") {
-            Ok(Some(ask)) => ask.call((name.to_owned(), path.clone(), target.clone()), vm).map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let asked = ask(generation, importlib, &finder, name, &path, &target, vm);
         release.call((), vm)?;
         let Some(spec) = asked?.filter(|spec| !vm.is_none(spec)) else { continue };
         // The finder may have imported the module.
@@ -68,6 +66,28 @@ pub(crate) fn find_spec(
         return Ok(spec);
     }
     Ok(vm.ctx.none())
+}
+
+/// What a finder says; `None` when it finds nothing, or has no way to.
+fn ask(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    finder: &PyObject,
+    name: &Py<PyStr>,
+    path: &PyObject,
+    target: &PyObject,
+    vm: &VirtualMachine,
+) -> PyResult<Option<PyObjectRef>> {
+    let own = importlib.made().map(|made| &made.finders);
+    if let Some(finders) = own.filter(|finders| finders.has(finder) && finders.are_untouched(vm)) {
+        // As if its function ran: what it calls goes by the space of the caller.
+        let own = Owner::Space(Arc::clone(generation));
+        if let Some(spec) = owner::enter(own, || finders.find_spec(finder, name, path, target, vm))? {
+            return Ok(Some(spec));
+        }
+    }
+    let Some(ask) = vm.get_attribute_opt(finder, "find_spec")? else { return Ok(None) };
+    ask.call((name.to_owned(), path.to_owned(), target.to_owned()), vm).map(Some)
 }
 
 /// `_load_unlocked`: makes the module of a spec, and has its loader execute it. Loaders may change both on the way, and so
@@ -82,19 +102,26 @@ fn load_unlocked(
     // Namespace packages, loaders of old, and who wants to hear of each module, or has functions of its own.
     if vm.get_attribute_opt(&loader, "exec_module")?.is_none()
         || vm.state.config.settings.verbose > 0
-        || !importlib.has_own_steps(vm)?
+        || !importlib.has_own_steps(vm)
     {
         return importlib.get("_plain__load_unlocked", vm)?.call((spec.clone(),), vm);
     }
-    let module = module_from_spec(importlib, spec, vm)?;
+    let module = module_from_spec(generation, importlib, spec, vm)?;
     spec.set_attr("_initializing", vm.ctx.new_bool(true), vm)?;
     let executed = execute(generation, spec, module, vm);
     spec.set_attr("_initializing", vm.ctx.new_bool(false), vm)?;
     executed
 }
 
-/// What `_load_unlocked` calls, and what is done here instead.
-pub(super) const STEPS: [&str; 2] = ["module_from_spec", "_init_module_attrs"];
+/// What importing consists of, and is done natively instead.
+pub(super) const STEPS: [&str; 6] = [
+    "_call_with_frames_removed",
+    "_find_and_load",
+    "_gcd_import",
+    "_handle_fromlist",
+    "_init_module_attrs",
+    "module_from_spec",
+];
 
 /// Executes a module that is in `sys.modules` meanwhile, and returns what is there then. It is taken out if that fails.
 fn execute(generation: &Arc<Generation>, spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) -> PyResult {
@@ -129,7 +156,12 @@ fn execute_by_loader(spec: &PyObject, module: PyObjectRef, vm: &VirtualMachine) 
 }
 
 /// `module_from_spec`: makes the module of a spec.
-fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
+fn module_from_spec(
+    generation: &Generation,
+    importlib: &Importlib,
+    spec: &PyObjectRef,
+    vm: &VirtualMachine,
+) -> PyResult {
     let loader = spec.get_attr("loader", vm)?;
     let Some(create) = vm.get_attribute_opt(&loader, "create_module")? else {
         return importlib.get("module_from_spec", vm)?.call((spec.clone(),), vm);
@@ -141,7 +173,9 @@ fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachi
         module
     };
     let is_done = match module.downcast_ref_if_exact::<PyModule>(vm) {
-        Some(plain) if !plain.dict().contains_key("__getattr__", vm) => init_module_attrs(spec, plain, vm),
+        Some(plain) if !plain.dict().contains_key("__getattr__", vm) => {
+            init_module_attrs(generation, importlib, spec, plain, vm)
+        }
         _ => Ok(false),
     };
     match is_done {
@@ -156,11 +190,22 @@ fn module_from_spec(importlib: &Importlib, spec: &PyObjectRef, vm: &VirtualMachi
 }
 
 /// `_init_module_attrs` of a plain module, which takes any attribute, and whose spec has a loader. False for another spec.
-fn init_module_attrs(spec: &PyObject, module: &Py<PyModule>, vm: &VirtualMachine) -> PyResult<bool> {
+fn init_module_attrs(
+    generation: &Generation,
+    importlib: &Importlib,
+    spec: &PyObject,
+    module: &Py<PyModule>,
+    vm: &VirtualMachine,
+) -> PyResult<bool> {
     let loader = spec.get_attr("loader", vm)?;
     if vm.is_none(&loader) {
         return Ok(false);
     }
+    let told = match importlib.finders(vm) {
+        Some(finders) => finders.told_by(spec, || Settings::of(generation, vm), vm)?,
+        None => None,
+    };
+    let asked = |name: &'static str| spec.get_attr(name, vm);
     let dict = module.dict();
     let set = |name: &'static str, value: &dyn Fn() -> PyResult| -> PyResult<()> {
         if dict.get_item_opt(name, vm)?.is_none_or(|present| vm.is_none(&present)) {
@@ -168,17 +213,21 @@ fn init_module_attrs(spec: &PyObject, module: &Py<PyModule>, vm: &VirtualMachine
         }
         Ok(())
     };
-    set("__name__", &|| spec.get_attr("name", vm))?;
+    set("__name__", &|| asked("name"))?;
     set("__loader__", &|| Ok(loader.clone()))?;
-    set("__package__", &|| spec.get_attr("parent", vm))?;
+    set("__package__", &|| told.as_ref().map_or_else(|| asked("parent"), |told| Ok(told.parent.clone())))?;
     dict.set_item("__spec__", spec.to_owned(), vm)?;
-    let locations = spec.get_attr("submodule_search_locations", vm)?;
+    let locations = asked("submodule_search_locations")?;
     if !vm.is_none(&locations) {
         set("__path__", &|| Ok(locations.clone()))?;
     }
-    if spec.get_attr("has_location", vm)?.try_to_bool(vm)? {
-        set("__file__", &|| spec.get_attr("origin", vm))?;
-        let cached = spec.get_attr("cached", vm)?;
+    let has_location = match &told {
+        Some(told) => told.has_location,
+        None => asked("has_location")?.try_to_bool(vm)?,
+    };
+    if has_location {
+        set("__file__", &|| asked("origin"))?;
+        let cached = told.map_or_else(|| asked("cached"), |told| Ok(told.cached))?;
         if !vm.is_none(&cached) {
             set("__cached__", &|| Ok(cached.clone()))?;
         }

@@ -6,7 +6,8 @@
 //! | [`owner`] | whose module system running code works on |
 //! | [`boot`], [`hooks`] | a space's own importlib, and the native functions in it |
 //! | [`level`] | `__import__` |
-//! | [`find`] | finding and loading, with delegation |
+//! | [`find`], [`search`], [`load`] | finding and loading, with delegation |
+//! | [`untouched`] | whether a program has changed the importlib of its space |
 //! | [`policy`] | who is asked for a name; the tables of native and platform modules |
 //! | [`project`] | projections |
 //! | [`context`] | the context space |
@@ -34,6 +35,8 @@ pub(crate) mod originals;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod project;
+mod search;
 pub(crate) mod source;
 pub(crate) mod table;
+mod untouched;
 pub(crate) mod waits;

@@ -11,19 +11,19 @@
 use std::{
     cell::RefCell,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use dashmap::DashMap;
 use rustpython_vm::{
-    AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
-    builtins::{PyCode, PyDict, PyDictRef, PyStr, PyType},
+    AsObject, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
+    builtins::{PyCode, PyDictRef, PyInt, PyStr},
     function::PyMethodDef,
 };
 
-use super::{boot, cache::ContentHash, find, generation::Generation, key::SpaceKey};
-use crate::vm::{class_version, native::def};
+use super::{boot, cache::ContentHash, find, generation::Generation, key::SpaceKey, untouched::Untouched};
+use crate::vm::native::def;
 
 /// How long ago a file must have been changed. File systems may count in steps of up to two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -80,18 +80,34 @@ struct Known {
 
 /// What says where the bytecode of a source is, and whether it is compared with that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Settings {
+pub(crate) struct Settings {
     /// `sys.pycache_prefix`.
     prefix: Option<String>,
     /// `sys.implementation.cache_tag`.
     tag: Option<String>,
+    /// `sys.flags.optimize`.
+    optimize: Option<i64>,
 }
 
 impl Settings {
-    fn of(generation: &Generation, vm: &VirtualMachine) -> Self {
+    pub(crate) fn of(generation: &Generation, vm: &VirtualMachine) -> Self {
         let sys = |name: &'static str| generation.sys_dict.get_item_opt(name, vm).ok().flatten();
         let tag = sys("implementation").and_then(|implementation| implementation.get_attr("cache_tag", vm).ok());
-        Self { prefix: sys("pycache_prefix").and_then(text), tag: tag.and_then(text) }
+        let optimize = sys("flags").and_then(|flags| flags.get_attr("optimize", vm).ok());
+        Self {
+            prefix: sys("pycache_prefix").and_then(text),
+            tag: tag.and_then(text),
+            optimize: optimize.and_then(|optimize| optimize.downcast_ref::<PyInt>()?.try_to_primitive(vm).ok()),
+        }
+    }
+
+    /// `cache_from_source(source)`, for a source beside whose directory's other files the bytecode is. `None` for others.
+    pub(crate) fn bytecode_of(&self, source: &str) -> Option<String> {
+        let tag = self.tag.as_ref().filter(|_| self.prefix.is_none() && self.optimize == Some(0))?;
+        let (directory, file) = source.rsplit_once('/').filter(|_| cfg!(unix))?;
+        let name = file.strip_suffix(".py").filter(|name| !name.is_empty())?;
+        let directory = directory.trim_end_matches('/');
+        (!directory.is_empty()).then(|| format!("{directory}/__pycache__/{name}.{tag}.pyc"))
     }
 }
 
@@ -104,22 +120,16 @@ fn text(value: PyObjectRef) -> Option<String> {
 #[derive(Default)]
 pub(crate) struct Sources(DashMap<String, Known>);
 
-/// A space's `SourceFileLoader`, and what it was made with.
-#[derive(Default)]
-pub(crate) struct SourceLoader(OnceLock<Original>);
-
-struct Original {
-    class: PyRef<PyType>,
-    /// The version that the class has as long as nobody changes it or its bases.
-    version: Option<u32>,
-    /// The dict of `_frozen_importlib_external`, and what [`HELPERS`] are there.
-    dict: PyDictRef,
-    helpers: Vec<PyObjectRef>,
+/// A space's `SourceFileLoader`, as it was made.
+pub(crate) struct SourceLoader {
+    class: PyObjectRef,
+    untouched: Untouched,
 }
 
-/// What `SourceLoader.get_code` calls.
-const HELPERS: [&str; 8] = [
+/// The class, and what its `get_code` calls.
+const OF_EXTERNAL: [&str; 9] = [
     "MAGIC_NUMBER",
+    "SourceFileLoader",
     "_classify_pyc",
     "_compile_bytecode",
     "_path_stat",
@@ -129,27 +139,16 @@ const HELPERS: [&str; 8] = [
     "decode_source",
 ];
 
-fn helpers(dict: &Py<PyDict>, vm: &VirtualMachine) -> Option<Vec<PyObjectRef>> {
-    HELPERS.iter().map(|name| dict.get_item_opt(*name, vm).ok()?).collect()
-}
-
 impl SourceLoader {
-    /// Notes the class and its module as they are now.
-    pub(crate) fn note(&self, dict: PyDictRef, vm: &VirtualMachine) -> PyResult<()> {
-        let class = dict.get_item("SourceFileLoader", vm)?;
-        let (Ok(class), Some(helpers)) = (class.downcast::<PyType>(), helpers(&dict, vm)) else { return Ok(()) };
-        let version = class_version::give(&class, vm);
-        let _ = self.0.set(Original { class, version, dict, helpers });
-        Ok(())
+    /// Notes the class in the dict of `_frozen_importlib_external`.
+    pub(crate) fn note(external: &PyDictRef, vm: &VirtualMachine) -> PyResult<Self> {
+        let class = external.get_item("SourceFileLoader", vm)?;
+        Ok(Self { class, untouched: Untouched::note(external, &OF_EXTERNAL, vm)? })
     }
 
     /// Whether a loader is an instance of that class, and this and what it calls are what they were.
     fn is_original(&self, loader: &PyObject, vm: &VirtualMachine) -> bool {
-        let Some(Original { class, version, dict, helpers: known }) = self.0.get() else { return false };
-        version.is_some()
-            && loader.class().is(class)
-            && class_version::get(class) == *version
-            && helpers(dict, vm).is_some_and(|now| now.iter().zip(known).all(|(now, known)| now.is(known)))
+        loader.class().is(&self.class) && self.untouched.holds(vm)
     }
 }
 
@@ -238,7 +237,7 @@ fn file_of(
     name: PyObjectRef,
     vm: &VirtualMachine,
 ) -> PyResult<Option<String>> {
-    if !boot::importlib(generation, vm)?.source_loader.is_original(loader, vm) {
+    if !boot::importlib(generation, vm)?.made().is_some_and(|made| made.source_loader.is_original(loader, vm)) {
         return Ok(None);
     }
     // What a program set on this loader alone goes before the class's.

@@ -23,6 +23,7 @@ programs! {
     test_delegation,
     test_discard,
     test_discard_threads,
+    test_finders,
     test_force,
     test_freed,
     test_freed_library,
