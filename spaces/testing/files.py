@@ -50,6 +50,7 @@ class Files:
         self.settings = state.Containers(self.config, ("_inicache",))
         self.path = list(spaces.main.sys.path)
         self.shared = state.Shared(options)
+        spaces.when_loaded(self.shared.note)
 
     def is_of_tests(self, plugin):
         """Whether a plugin is of the modules that were loaded for the tests, and not of the environment."""

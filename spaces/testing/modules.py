@@ -7,7 +7,9 @@ that runs.
 import collections
 import contextlib
 import fnmatch
+import functools
 import importlib
+import marshal
 import opcode
 import os
 import pkgutil
@@ -57,7 +59,9 @@ class Space:
         self.import_path = self.copy(imports)["import_path"]
         if config.getoption("assertmode") == "rewrite":
             names = self.copy(rewrite)
+            names["marshal"] = self.spaces.marshal
             Hook = names["AssertionRewritingHook"]
+            Hook.ask, Hook.find_spec = Hook.find_spec, over(names, find_spec)
             Hook.find_out, Hook._early_rewrite_bailout = Hook._early_rewrite_bailout, over(names, is_other)
             self.hook = Hook(config)
             self.hook.others = self.spaces.others
@@ -135,12 +139,17 @@ def over(names, value):
     return function
 
 
-def is_other(hook, name, state):
-    """pytest's method by which a hook leaves modules alone, which asks once for a name, and not in each space."""
-    # As soon as there is a session, its method looks at what files there are.
+def find_spec(hook, name, path=None, target=None):
+    """pytest's method of a rewriting hook, which asks once for a name, and not in each space."""
+    # As soon as there is a session, it looks at what files there are.
     is_checked = hook.session is None or hook._session_paths_checked
     if is_checked and name in hook.others and name.rpartition(".")[2] not in hook._basenames_to_check_rewrite:
-        return True
+        return None
+    return hook.ask(name, path, target)
+
+
+def is_other(hook, name, state):
+    """pytest's method by which a hook leaves a module alone."""
     answer = hook.find_out(name, state)
     if answer:
         hook.others.add(name)
@@ -212,6 +221,8 @@ class Spaces:
         self.marked = []
         #: Names of modules in which no assertions are to be rewritten, unless their last part is that of a file that is collected.
         self.others = set()
+        #: `marshal` for pytest's rewriting hooks, all of which read the same `conftest.py` files.
+        self.marshal = types.SimpleNamespace(**{**vars(marshal), "load": options["load_code"]})
         #: What `importing` says of modules.
         self.importing = {}
         #: Entries of directories above the files that are collected, by their names.
@@ -285,10 +296,25 @@ class Spaces:
         setattr(module, name, value)
         self.patched.callback(undo, module, name)
 
+    def when_loaded(self, function):
+        """Calls a function with the name of each module that is loaded for all files from now on, and with the module, before
+        anybody else has it; until `patched` is closed."""
+        load = importlib._bootstrap._load_unlocked
+
+        @functools.wraps(load)
+        def load_unlocked(spec):
+            module = load(spec)
+            function(spec.name, module)
+            return module
+
+        self.set(importlib._bootstrap, "_load_unlocked", load_unlocked)
+
+    def patch_mock(self, name, module):
+        if name == "unittest.mock":
+            self.set(module, "pkgutil", OfTests(self, pkgutil))
+
     def patch(self):
         """Turns pytest to these spaces, until `patched` is closed."""
-        import unittest.mock
-
         import _pytest.assertion
         import _pytest.capture
         import _pytest.config
@@ -310,7 +336,9 @@ class Spaces:
         for module in (_pytest.monkeypatch, _pytest.outcomes):
             self.set(module, "__import__", lambda *args, **kwargs: self.current.import_(*args, **kwargs))
             self.set(module, "importlib", OfTests(self, importlib))
-        self.set(unittest.mock, "pkgutil", OfTests(self, pkgutil))
+        self.when_loaded(self.patch_mock)
+        if "unittest.mock" in sys.modules:
+            self.patch_mock("unittest.mock", sys.modules["unittest.mock"])
         for module in (_pytest.config, _pytest.doctest, _pytest.python):
             if hasattr(module, "import_path"):
                 self.set(module, "import_path", self.import_path)

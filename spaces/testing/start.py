@@ -49,7 +49,6 @@ def start(options):
     sys.unraisablehook = without_closed(sys.unraisablehook)
     while True:
         spaces = Spaces(options)
-        spaces.patch()
         if options["link"] is not None:
             runner = Worker(spaces, options)
         else:
@@ -57,7 +56,8 @@ def start(options):
             runner = kind(spaces, options)
             for results in plugins:
                 results.files = runner.told
-        with spaces.main.space:
+        with spaces.patched, spaces.main.space:
+            spaces.patch()
             status = int(pytest.main(options["args"], plugins=[*plugins, runner]))
         if not runner.is_to_restart:
             return status_of(status, results)

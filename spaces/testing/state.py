@@ -176,11 +176,14 @@ class Attributes:
         #: The classes' numbers when they last had what they are to have, by their paths.
         self.versions = {}
         for module in modules:
-            name = module.__name__
-            self.add(name, module, vars(module))
-            for value in list(vars(module).values()):
-                if isinstance(value, type) and value.__module__ == name:
-                    self.add(f"{name}.{value.__qualname__}", value, vars(value))
+            self.note(module)
+
+    def note(self, module):
+        name = module.__name__
+        self.add(name, module, vars(module))
+        for value in list(vars(module).values()):
+            if isinstance(value, type) and value.__module__ == name:
+                self.add(f"{name}.{value.__qualname__}", value, vars(value))
 
     def add(self, path, owner, names):
         before = {name: value for name, value in names.items() if name not in OF_IMPORT}
@@ -265,12 +268,17 @@ class Shared:
     HANDED_OUT = "logging", "pytest", "unittest", "warnings"
 
     def __init__(self, options):
-        # What is loaded later is not noted: nobody knows what the file that loads it has changed by then.
         loaded = {name: module for name, module in sys.modules.items() if isinstance(module, types.ModuleType)}
-        handed_out = [module for name, module in loaded.items() if name.partition(".")[0] in self.HANDED_OUT]
-        self.attributes = Attributes(handed_out, options["class_version"])
+        self.attributes = Attributes([], options["class_version"])
+        for name, module in loaded.items():
+            self.note(name, module)
         self.classes = AbstractClasses(list(loaded.values()))
         self.restore_classes = options["restore_classes"]
+
+    def note(self, name, module):
+        """Notes how a module is that was loaded for all files just now, if it is one of those that are handed out."""
+        if name.partition(".")[0] in self.HANDED_OUT and isinstance(module, types.ModuleType):
+            self.attributes.note(module)
 
     def begin(self):
         """Notes how the process is before a file."""

@@ -133,6 +133,7 @@ class Files:
         #: The traceback of what ends the run.
         self.interrupted_at = ""
         self.shared = state.Shared(options)
+        self.spaces.when_loaded(self.shared.note)
 
     def run(self, arguments, path):
         """Runs a file, in one space or several."""
@@ -142,6 +143,7 @@ class Files:
 
     def end(self):
         self.spaces.discard()
+        self.spaces.patched.close()
 
     def run_part(self, files, place, wanted=None):
         """Runs tests of files in a space of their own: those that are `wanted`, by their places in the suite, or all. If all

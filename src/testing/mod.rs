@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustpython_vm::{
     AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyDictRef, PyStr, PyTupleRef, PyType},
+    builtins::{PyBytes, PyCode, PyDictRef, PyStr, PyTupleRef, PyType},
     function::PyMethodDef,
 };
 
@@ -27,7 +27,7 @@ use crate::{
         originals::Changed,
     },
     vm::{
-        class_version,
+        class_version, hidden,
         native::{bind, def},
     },
 };
@@ -171,6 +171,21 @@ fn version_of(_none: PyObjectRef, class: PyRef<PyType>, vm: &VirtualMachine) -> 
     class_version::give(&class, vm)
 }
 
+static LOAD_CODE: PyMethodDef = def("load_code", load_code);
+
+/// `marshal.load` of a file with code, which is decoded once for all spaces.
+fn load_code(_none: PyObjectRef, file: PyObjectRef, vm: &VirtualMachine) -> PyResult {
+    let data = vm.call_method(&file, "read", ())?;
+    let load = || vm.call_method(hidden::import("marshal", vm)?.as_object(), "loads", (data.clone(),));
+    let (Some(shared), Some(bytes)) = (Shared::of(vm), data.downcast_ref::<PyBytes>()) else { return load() };
+    let name = file.get_attr("name", vm)?.str(vm)?;
+    let hash = *blake3::hash(bytes.as_bytes()).as_bytes();
+    let code = shared.code.unmarshalled(&name.to_string_lossy(), hash, vm, || {
+        load()?.downcast::<PyCode>().map_err(|_| vm.new_type_error("the file holds no code object"))
+    });
+    code.map(Into::into)
+}
+
 static WATCH_CODE: PyMethodDef = def("watch_code", watch_code);
 
 /// Sets events of pairs of a code object and these, as `sys.monitoring.set_local_events` does, but lets nobody look at code anew:
@@ -212,6 +227,7 @@ pub(crate) fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> 
     options.set_item("environment", texts(&run.environment), vm)?;
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;
+    options.set_item("load_code", bind(&LOAD_CODE, vm.ctx.none(), vm), vm)?;
     options.set_item("class_version", bind(&CLASS_VERSION, vm.ctx.none(), vm), vm)?;
     options.set_item("restore_classes", bind(&RESTORE_CLASSES, vm.ctx.none(), vm), vm)?;
     let number = |number: Option<usize>| number.map_or_else(|| vm.ctx.none(), |number| vm.ctx.new_int(number).into());

@@ -324,6 +324,29 @@ fn attributes_are_put_back_each_time() {
 }
 
 #[test]
+fn what_a_file_loads_for_all_is_put_back_after_it() {
+    const CHANGES: &str = "import logging.handlers, unittest.mock\ndef test_it():\n    \
+                           unittest.mock.Mock.late = logging.handlers.DEFAULT_TCP_LOGGING_PORT = 1\n    \
+                           unittest.mock.DEFAULT = None\n";
+    const LOOKS: &str = "import logging.handlers, unittest.mock, sys\ndef test_it():\n    \
+                         assert logging.handlers.DEFAULT_TCP_LOGGING_PORT == 9020\n    \
+                         assert not hasattr(unittest.mock.Mock, 'late') and unittest.mock.DEFAULT\n    \
+                         with unittest.mock.patch('test_b.sys', 7):\n        import test_b\n        assert test_b.sys == 7\n";
+    let folder = project(&[("test_a.py", CHANGES), ("test_b.py", LOOKS), ("test_c.py", CHANGES)]);
+    let run = test(folder.path(), &["-v"]).succeeded();
+    for file in ["test_a.py", "test_c.py"] {
+        for what in [
+            "logging.handlers.DEFAULT_TCP_LOGGING_PORT was changed",
+            "unittest.mock.Mock.late was added",
+            "unittest.mock.DEFAULT was changed",
+        ] {
+            let line = format!("{file}: {what}");
+            assert_eq!(run.stdout.matches(&line).count(), 1, "{line} in {}", run.stdout);
+        }
+    }
+}
+
+#[test]
 fn an_import_function_that_a_test_had_is_not_kept() {
     let folder = project(&[(
         "test_a.py",
