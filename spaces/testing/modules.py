@@ -61,8 +61,8 @@ class Space:
             names = self.copy(rewrite)
             names["marshal"] = self.spaces.marshal
             Hook = names["AssertionRewritingHook"]
-            Hook.ask, Hook.find_spec = Hook.find_spec, over(names, find_spec)
-            Hook.find_out, Hook._early_rewrite_bailout = Hook._early_rewrite_bailout, over(names, is_other)
+            Hook.plain_find_spec, Hook.find_spec = Hook.find_spec, over(names, find_spec)
+            Hook.plain_bailout, Hook._early_rewrite_bailout = Hook._early_rewrite_bailout, over(names, note_bailout)
             self.hook = Hook(config)
             self.hook.others = self.spaces.others
             self.hook._must_rewrite.update(self.spaces.marked)
@@ -140,17 +140,18 @@ def over(names, value):
 
 
 def find_spec(hook, name, path=None, target=None):
-    """pytest's method of a rewriting hook, which asks once for a name, and not in each space."""
+    """pytest's method of a rewriting hook, which finds out once for a name that it leaves the module alone, and not in each
+    space."""
     # As soon as there is a session, it looks at what files there are.
     is_checked = hook.session is None or hook._session_paths_checked
     if is_checked and name in hook.others and name.rpartition(".")[2] not in hook._basenames_to_check_rewrite:
         return None
-    return hook.ask(name, path, target)
+    return hook.plain_find_spec(name, path, target)
 
 
-def is_other(hook, name, state):
-    """pytest's method by which a hook leaves a module alone."""
-    answer = hook.find_out(name, state)
+def note_bailout(hook, name, state):
+    """pytest's method by which a hook leaves a module alone; notes the name if it does."""
+    answer = hook.plain_bailout(name, state)
     if answer:
         hook.others.add(name)
     return answer
@@ -299,15 +300,18 @@ class Spaces:
     def when_loaded(self, function):
         """Calls a function with the name of each module that is loaded for all files from now on, and with the module, before
         anybody else has it; until `patched` is closed."""
-        load = importlib._bootstrap._load_unlocked
+        bootstrap = importlib._bootstrap
+        load = bootstrap._load_unlocked
 
-        @functools.wraps(load)
         def load_unlocked(spec):
             module = load(spec)
             function(spec.name, module)
             return module
 
-        self.set(importlib._bootstrap, "_load_unlocked", load_unlocked)
+        # Warnings and tracebacks pass over what is of importlib's files.
+        file = bootstrap._gcd_import.__code__.co_filename
+        load_unlocked.__code__ = load_unlocked.__code__.replace(co_filename=file)
+        self.set(bootstrap, "_load_unlocked", functools.wraps(load)(load_unlocked))
 
     def patch_mock(self, name, module):
         if name == "unittest.mock":

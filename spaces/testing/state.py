@@ -8,7 +8,6 @@ import functools
 import gc
 import locale
 import logging
-import operator
 import os
 import signal
 import sys
@@ -167,16 +166,13 @@ MISSING = object()
 
 
 class Attributes:
-    """The attributes of shared modules, and of the classes that these define. `version` gives the number that a class has as
-    long as nobody assigns to its attributes."""
+    """The attributes of shared modules, and of the classes that these define. `differing` gives those of `owners` that have other
+    attributes than they had."""
 
-    def __init__(self, modules, version):
-        self.version = version
+    def __init__(self, differing):
+        self.differing = differing
+        #: Each with its path, what it is to have, and the names and values of all that it had.
         self.owners = []
-        #: The classes' numbers when they last had what they are to have, by their paths.
-        self.versions = {}
-        for module in modules:
-            self.note(module)
 
     def note(self, module):
         name = module.__name__
@@ -187,19 +183,12 @@ class Attributes:
 
     def add(self, path, owner, names):
         before = {name: value for name, value in names.items() if name not in OF_IMPORT}
-        self.owners.append((path, owner, before, (list(names), list(names.values()))))
+        self.owners.append((path, owner, before, tuple(names), tuple(names.values())))
 
     def restore(self):
         """Yields what was changed."""
-        for path, owner, before, (names, values) in self.owners:
-            # Before a look at what it has, so that what changes meanwhile is seen the next time.
-            version = self.version(owner) if isinstance(owner, type) else None
-            if version is not None and version == self.versions.get(path):
-                continue
+        for path, owner, before, *_ in self.differing(self.owners):
             now = vars(owner)
-            if len(now) == len(names) and all(map(operator.is_, now, names)) and all(map(operator.is_, now.values(), values)):
-                self.versions[path] = version
-                continue
             if len(now) < len(before) or any(now.get(name, MISSING) is not value for name, value in before.items()):
                 for name, value in before.items():
                     if now.get(name, MISSING) is not value and not self.is_own(path, name):
@@ -269,7 +258,7 @@ class Shared:
 
     def __init__(self, options):
         loaded = {name: module for name, module in sys.modules.items() if isinstance(module, types.ModuleType)}
-        self.attributes = Attributes([], options["class_version"])
+        self.attributes = Attributes(options["differing"])
         for name, module in loaded.items():
             self.note(name, module)
         self.classes = AbstractClasses(list(loaded.values()))

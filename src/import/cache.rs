@@ -1,12 +1,13 @@
-//! The code cache: source is compiled once per process, and bytecode decoded twice at most.
+//! The code cache: source is compiled once per process, and bytecode is hardly ever decoded more than twice.
 //!
 //! What is kept is *pristine* code that nobody executes; every space gets a copy of its own (see [`crate::vm::code`]). Only
 //! what is rarely run of the import system, which each space has anew, is the same code in all spaces. Most bytecode is
 //! loaded by one space and never again, so the first that decodes it gets the code itself, and it is kept from the second
 //! time on; to compile takes too long for that.
+//!
 //! Compiled code is found by the content it was compiled from, so a changed file is never served stale; that a file has
-//! not changed is believed without reading it only on the conditions of [`super::source`]. For each file name only the content seen last is kept: the cache grows with the number of files, not
-//! with the number of edits.
+//! not changed is believed without reading it only on the conditions of [`super::source`]. For each file name only the
+//! content seen last is kept: the cache grows with the number of files, not with the number of edits.
 
 use dashmap::DashMap;
 use rustpython_vm::{PyRef, PyResult, VirtualMachine, builtins::PyCode};
@@ -35,46 +36,10 @@ fn is_import_system(name: &str) -> bool {
     )
 }
 
-/// The functions of importlib that an import of a source calls whose bytecode was read before: with code of its own, each
-/// space specialises it. A name that is missing here costs time when the function is run in a second space, and nothing else.
-const RUN_BY_IMPORTS: &[&str] = &[
-    // _bootstrap
-    "BuiltinImporter.find_spec",
-    "FrozenImporter._resolve_filename",
-    "FrozenImporter.find_spec",
-    "ModuleSpec.__init__",
-    "ModuleSpec.cached",
-    "ModuleSpec.has_location",
-    "ModuleSpec.parent",
-    "_call_with_frames_removed",
-    "_gcd_import",
-    "_handle_fromlist",
-    "_sanity_check",
-    "_verbose_message",
-    "spec_from_loader",
-    // _bootstrap_external
-    "FileFinder._get_spec",
-    "FileFinder.find_spec",
-    "FileLoader.__init__",
-    "FileLoader.get_filename",
-    "PathFinder._get_spec",
-    "PathFinder._path_importer_cache",
-    "PathFinder.find_spec",
-    "_LoaderBasics.create_module",
-    "_LoaderBasics.exec_module",
-    "_check_name",
-    "_get_cached",
-    "_make_relax_case",
-    "_path_abspath",
-    "_path_isabs",
-    "_path_isfile",
-    "_path_is_mode_type",
-    "_path_join",
-    "_path_split",
-    "_path_stat",
-    "cache_from_source",
-    "spec_from_file_location",
-];
+/// The functions of importlib that most imports call: with code of its own, each space specialises it. A name that is missing
+/// here costs time when the function is run in a second space, and nothing else.
+const RUN_BY_IMPORTS: &[&str] =
+    &["ModuleSpec.__init__", "_LoaderBasics.create_module", "_LoaderBasics.exec_module", "_call_with_frames_removed"];
 
 pub(crate) type ContentHash = [u8; 32];
 

@@ -114,19 +114,24 @@ fn with_submodules(
 fn from_package(package: &find::Found, fromlist: &PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let find::Found { module, home } = package;
     let importlib = boot::importlib(home, vm)?;
-    let names: Option<Vec<_>> = fromlist.downcast_ref::<PyTuple>().and_then(|names| {
-        names.iter().map(|name| name.downcast_ref::<PyStr>().filter(|name| name.as_bytes() != b"*")).collect()
+    let names: Option<Vec<(&Py<PyStr>, &str)>> = fromlist.downcast_ref::<PyTuple>().and_then(|names| {
+        let names = names.iter().map(|name| {
+            let name = name.downcast_ref::<PyStr>()?;
+            Some((name, name.to_str().filter(|text| *text != "*")?))
+        });
+        names.collect()
     });
-    let Some(names) = names.filter(|_| importlib.has_own_steps(vm)) else {
+    let package = module.get_attr(identifier!(vm, __name__), vm).ok();
+    let package = package.as_ref().and_then(|name| name.downcast_ref_if_exact::<PyStr>(vm)?.to_str());
+    let (Some(names), Some(package), true) = (names, package, importlib.has_own_steps(vm)) else {
         let import = importlib.get("_gcd_import", vm)?;
         return importlib.get("_handle_fromlist", vm)?.call((module.clone(), fromlist.clone(), import), vm);
     };
-    for name in names {
+    for (name, text) in names {
         if reads::attribute_opt(module, name, vm)?.is_some() {
             continue;
         }
-        let package = module.get_attr(identifier!(vm, __name__), vm)?.str(vm)?;
-        let submodule = vm.ctx.new_str(format!("{}.{}", package.to_string_lossy(), name.to_string_lossy()));
+        let submodule = vm.ctx.new_str(format!("{package}.{text}"));
         if let Err(error) = find::find_and_load(home, &submodule, vm)
             && !is_missing(&error, home, &submodule, vm)?
         {

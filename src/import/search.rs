@@ -1,18 +1,28 @@
 //! What the finders of a copy of importlib answer that are on `sys.meta_path` at first, and what their specs say.
 //!
-//! Each function here is the one of the same name in CPython's `Lib/importlib/_bootstrap.py` or `_bootstrap_external.py`, for
-//! what nearly all imports are: files below directories that were looked into before. For anything else, and when a program has
-//! changed one of the functions, the finder is asked.
+//! Each function here is the one of the same name in CPython's `Lib/importlib/_bootstrap.py` or
+//! `_bootstrap_external.py`, for what nearly all imports are: files below directories that were looked into before. For
+//! anything else, and when a program has changed one of the functions, the finder is asked.
 
 use rustpython_vm::{
     AsObject, Py, PyObject, PyObjectRef, PyRef, PyResult, VirtualMachine,
     builtins::{PyDict, PyDictRef, PyFloat, PyList, PyModule, PySet, PyStr, PyStrInterned, PyTuple, PyType},
+    function::KwArgs,
 };
 
 use super::{source::Settings, untouched::Untouched};
 
 /// What the functions here stand for, and what these call.
-const OF_BOOTSTRAP: [&str; 5] = ["BuiltinImporter", "FrozenImporter", "ModuleSpec", "_bootstrap_external", "_imp"];
+const OF_BOOTSTRAP: [&str; 8] = [
+    "BuiltinImporter",
+    "FrozenImporter",
+    "ModuleSpec",
+    "_bootstrap_external",
+    "_call_with_frames_removed",
+    "_imp",
+    "_verbose_message",
+    "spec_from_loader",
+];
 const OF_EXTERNAL: [&str; 24] = [
     "BYTECODE_SUFFIXES",
     "FileFinder",
@@ -45,7 +55,7 @@ const OF_OS: [&str; 2] = ["fspath", "stat"];
 const IS_CASE_SENSITIVE: bool = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "cygwin")));
 
 /// How many attributes a `FileFinder` is made with.
-const OF_FILE_FINDER: usize = 5;
+const ATTRIBUTES_OF_FILE_FINDER: usize = 5;
 
 /// A space's finders, as they were made.
 pub(crate) struct Finders {
@@ -138,11 +148,51 @@ impl Finders {
             let is_builtin = self.imp.get_attr("is_builtin", vm)?.call((name.to_owned(),), vm)?;
             Ok((!is_builtin.try_to_bool(vm)?).then(|| vm.ctx.none()))
         } else if finder.is(&self.frozen) {
-            let info = self.imp.get_attr("find_frozen", vm)?.call((name.to_owned(),), vm)?;
-            Ok(vm.is_none(&info).then_some(info))
+            self.find_frozen(name, vm)
         } else {
             self.find_on_path(name, path, target, vm)
         }
+    }
+
+    /// `FrozenImporter.find_spec`.
+    fn find_frozen(&self, name: &Py<PyStr>, vm: &VirtualMachine) -> PyResult<Option<PyObjectRef>> {
+        let info = self.imp.get_attr("find_frozen", vm)?.call((name.to_owned(),), vm)?;
+        if vm.is_none(&info) {
+            return Ok(Some(info));
+        }
+        let Some([_, is_package, original]) = info.downcast_ref::<PyTuple>().map(|info| info.as_slice()) else {
+            return Ok(None);
+        };
+        let is_package = is_package.clone().try_to_bool(vm)?;
+        let library = vm.get_attribute_opt(&self.sys, "_stdlib_dir")?;
+        let separator = vm.get_attribute_opt(&self.frozen, "_SEP")?;
+        let text = |value: &PyObject| value.downcast_ref::<PyStr>().and_then(|text| text.to_str()).map(str::to_owned);
+        let (Some(library), Some(separator), Some(source), Some(alias)) =
+            (library.and_then(|path| text(&path)), separator.and_then(|sep| text(&sep)), text(original), name.to_str())
+        else {
+            return Ok(None);
+        };
+        // An alias is what CPython's tests have: `__phello_alias__`, say.
+        if source != alias || library.is_empty() {
+            return Ok(None);
+        }
+        let path = format!("{library}{separator}{}", source.replace('.', &separator));
+        let file = if is_package { format!("{path}{separator}__init__.py") } else { format!("{path}.py") };
+        let locations =
+            if is_package { vm.ctx.new_list(vec![vm.ctx.new_str(path).into()]).into() } else { vm.ctx.none() };
+        let origin = self.frozen.get_attr("_ORIGIN", vm)?;
+        let spec = self.make_spec(name, self.frozen.clone(), origin, locations, vm)?;
+        let state = [("filename", vm.ctx.new_str(file).into()), ("origname", original.clone())];
+        let state = self
+            .sys
+            .get_attr("implementation", vm)?
+            .class()
+            .as_object()
+            .call(KwArgs::from_iter(state.map(|(name, value)| (name.to_owned(), value))), vm)?;
+        if let Some(own) = spec.dict() {
+            own.set_item(self.names.loader_state, state, vm)?;
+        }
+        Ok(Some(spec))
     }
 
     /// `PathFinder.find_spec`.
@@ -155,19 +205,18 @@ impl Finders {
     ) -> PyResult<Option<PyObjectRef>> {
         let of_sys = |name: &'static str| self.sys.get_attr(name, vm);
         let entries = if vm.is_none(path) { of_sys("path")? } else { path.to_owned() };
-        let finders = of_sys("path_importer_cache")?;
-        let (Some(entries), Some(finders)) =
-            (entries.downcast_ref_if_exact::<PyList>(vm), finders.downcast_ref_if_exact::<PyDict>(vm))
-        else {
-            return Ok(None);
-        };
+        let Some(entries) = entries.downcast_ref_if_exact::<PyList>(vm) else { return Ok(None) };
         let portions = vm.ctx.new_list(Vec::new());
         // As a loop in Python: a finder may change the list.
         let mut index = 0;
         while let Some(entry) = { entries.borrow_vec().get(index).cloned() } {
             index += 1;
             let Some(text) = entry.downcast_ref::<PyStr>() else { continue };
-            let known = if text.is_empty() { None } else { finders.get_item_opt(text, vm)? };
+            let finders = of_sys("path_importer_cache")?;
+            let known = match finders.downcast_ref_if_exact::<PyDict>(vm).filter(|_| !text.is_empty()) {
+                Some(finders) => finders.get_item_opt(text, vm)?,
+                None => None,
+            };
             let finder = match known {
                 Some(finder) => finder,
                 None => self.path.get_attr("_path_importer_cache", vm)?.call((entry,), vm)?,
@@ -210,7 +259,7 @@ impl Finders {
     ) -> PyResult<Option<PyObjectRef>> {
         let Some(own) = finder.dict().filter(|own| {
             // What a program set on this finder alone goes before the class's.
-            IS_CASE_SENSITIVE && finder.class().is(&self.file) && own.__len__() == OF_FILE_FINDER
+            IS_CASE_SENSITIVE && finder.class().is(&self.file) && own.__len__() == ATTRIBUTES_OF_FILE_FINDER
         }) else {
             return Ok(None);
         };
@@ -220,9 +269,13 @@ impl Finders {
         let (Some(directory), Some(full_name)) = (directory.filter(|path| path.starts_with('/')), name.to_str()) else {
             return Ok(None);
         };
-        let (Some(entries), Some(loaders), Some(changed)) =
-            (of_finder("_path_cache")?, of_finder("_loaders")?, of_finder("_path_mtime")?)
-        else {
+        // In this order: another thread may look into the directory meanwhile, and sets the time last.
+        let modified = vm.allow_threads(|| modified(directory));
+        let read = of_finder("_path_mtime")?.and_then(|read| Some(read.downcast_ref::<PyFloat>()?.to_f64()));
+        if read.is_none() || modified != read {
+            return Ok(None);
+        }
+        let (Some(entries), Some(loaders)) = (of_finder("_path_cache")?, of_finder("_loaders")?) else {
             return Ok(None);
         };
         let (Some(entries), Some(loaders)) =
@@ -230,10 +283,6 @@ impl Finders {
         else {
             return Ok(None);
         };
-        let changed = changed.downcast_ref::<PyFloat>().map(|changed| changed.to_f64());
-        if changed.is_none() || vm.allow_threads(|| modified(directory)) != changed {
-            return Ok(None);
-        }
         let suffixes: Option<Vec<(PyObjectRef, PyObjectRef)>> = loaders
             .borrow_vec()
             .iter()
@@ -246,7 +295,8 @@ impl Finders {
         let tail = full_name.rsplit_once('.').map_or(full_name, |(_, tail)| tail);
         let file = |base: &str, suffix: &PyObject| Some(format!("{base}{}", suffix.downcast_ref::<PyStr>()?.to_str()?));
         let has = |entry: &str| entries.contains(vm.ctx.new_str(entry).as_object(), vm);
-        let base = format!("{}/{tail}", directory.trim_end_matches('/'));
+        let directory = directory.trim_end_matches('/');
+        let base = format!("{directory}/{tail}");
         let is_entry = has(tail)?;
         if is_entry {
             for (suffix, loader) in &suffixes {
@@ -260,7 +310,7 @@ impl Finders {
         for (suffix, loader) in &suffixes {
             let Some(source) = file(tail, suffix) else { return Ok(None) };
             if has(&source)? {
-                let source = format!("{}/{source}", directory.trim_end_matches('/'));
+                let source = format!("{directory}/{source}");
                 if vm.allow_threads(|| std::fs::metadata(&source).is_ok_and(|source| source.is_file())) {
                     return self.spec_of_file(name, &source, loader, vm.ctx.none(), vm).map(Some);
                 }
@@ -338,7 +388,7 @@ impl Finders {
     pub(crate) fn told_by(
         &self,
         spec: &PyObject,
-        settings: impl FnOnce() -> Settings,
+        settings: impl FnOnce() -> Option<Settings>,
         vm: &VirtualMachine,
     ) -> PyResult<Option<Told>> {
         let Some(own) = spec.dict().filter(|_| spec.class().is(&self.spec)) else { return Ok(None) };
@@ -363,7 +413,7 @@ impl Finders {
         let has_location = has_location.try_to_bool(vm)?;
         let cached = if has_location && vm.is_none(&cached) && !vm.is_none(&origin) {
             let source = origin.downcast_ref_if_exact::<PyStr>(vm).and_then(|origin| origin.to_str());
-            match source.and_then(|source| settings().bytecode_of(source)) {
+            match source.and_then(|source| settings()?.bytecode_of(source)) {
                 Some(bytecode) => {
                     let bytecode: PyObjectRef = vm.ctx.new_str(bytecode).into();
                     own.set_item(self.names.cached, bytecode.clone(), vm)?;

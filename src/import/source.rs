@@ -86,24 +86,29 @@ pub(crate) struct Settings {
     /// `sys.implementation.cache_tag`.
     tag: Option<String>,
     /// `sys.flags.optimize`.
-    optimize: Option<i64>,
+    optimize: i64,
 }
 
 impl Settings {
-    pub(crate) fn of(generation: &Generation, vm: &VirtualMachine) -> Self {
-        let sys = |name: &'static str| generation.sys_dict.get_item_opt(name, vm).ok().flatten();
-        let tag = sys("implementation").and_then(|implementation| implementation.get_attr("cache_tag", vm).ok());
-        let optimize = sys("flags").and_then(|flags| flags.get_attr("optimize", vm).ok());
-        Self {
-            prefix: sys("pycache_prefix").and_then(text),
-            tag: tag.and_then(text),
-            optimize: optimize.and_then(|optimize| optimize.downcast_ref::<PyInt>()?.try_to_primitive(vm).ok()),
-        }
+    /// `None` when they are not what they are for nearly everybody: strings that name files as they are, and a number.
+    pub(crate) fn of(generation: &Generation, vm: &VirtualMachine) -> Option<Self> {
+        let sys = |name: &'static str| generation.sys_dict.get_item_opt(name, vm).ok()?;
+        let text_or_none = |value: PyObjectRef| if vm.is_none(&value) { Some(None) } else { text(value).map(Some) };
+        Some(Self {
+            prefix: text_or_none(sys("pycache_prefix")?)?,
+            tag: text_or_none(sys("implementation")?.get_attr("cache_tag", vm).ok()?)?,
+            optimize: sys("flags")?
+                .get_attr("optimize", vm)
+                .ok()?
+                .downcast_ref::<PyInt>()?
+                .try_to_primitive(vm)
+                .ok()?,
+        })
     }
 
     /// `cache_from_source(source)`, for a source beside whose directory's other files the bytecode is. `None` for others.
     pub(crate) fn bytecode_of(&self, source: &str) -> Option<String> {
-        let tag = self.tag.as_ref().filter(|_| self.prefix.is_none() && self.optimize == Some(0))?;
+        let tag = self.tag.as_ref().filter(|_| self.prefix.is_none() && self.optimize == 0)?;
         let (directory, file) = source.rsplit_once('/').filter(|_| cfg!(unix))?;
         let name = file.strip_suffix(".py").filter(|name| !name.is_empty())?;
         let directory = directory.trim_end_matches('/');
@@ -127,7 +132,7 @@ pub(crate) struct SourceLoader {
 }
 
 /// The class, and what its `get_code` calls.
-const OF_EXTERNAL: [&str; 9] = [
+const READING_CODE: [&str; 9] = [
     "MAGIC_NUMBER",
     "SourceFileLoader",
     "_classify_pyc",
@@ -143,7 +148,7 @@ impl SourceLoader {
     /// Notes the class in the dict of `_frozen_importlib_external`.
     pub(crate) fn note(external: &PyDictRef, vm: &VirtualMachine) -> PyResult<Self> {
         let class = external.get_item("SourceFileLoader", vm)?;
-        Ok(Self { class, untouched: Untouched::note(external, &OF_EXTERNAL, vm)? })
+        Ok(Self { class, untouched: Untouched::note(external, &READING_CODE, vm)? })
     }
 
     /// Whether a loader is an instance of that class, and this and what it calls are what they were.
@@ -201,11 +206,11 @@ fn code_of_file(
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyRef<PyCode>>> {
     let generation = key.get(vm)?;
-    let (code, reading) = match file_of(&generation, &loader, name, vm)? {
+    let asked = file_of(&generation, &loader, name, vm)?.zip(Settings::of(&generation, vm));
+    let (code, reading) = match asked {
         None => (None, None),
-        Some(source) => {
+        Some((source, settings)) => {
             let shared = &generation.shared;
-            let settings = Settings::of(&generation, vm);
             let known = shared.sources.get(&source, &settings, vm);
             let code = known.as_ref().and_then(|known| shared.code.known_unmarshalled(&known.code.0, known.code.1, vm));
             match (known, &code) {

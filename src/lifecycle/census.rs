@@ -246,7 +246,7 @@ impl<'world> Census<'world> {
         let mut live = vec![false; self.items.len()];
         let mut work: Vec<u32> = Vec::new();
         for (number, item) in self.items.iter().enumerate() {
-            // More than there are were found where one was read twice: there may be another one.
+            // Found more often than counted: a reference was read twice, and might stand in for one from outside.
             if item.found != item.count || !item.followed || self.scope.is_in_use(item.object) {
                 live[number] = true;
                 work.push(number as u32);

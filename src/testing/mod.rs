@@ -10,8 +10,8 @@ mod workers;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustpython_vm::{
-    AsObject, PyObjectRef, PyPayload, PyRef, PyResult, VirtualMachine,
-    builtins::{PyBytes, PyCode, PyDictRef, PyStr, PyTupleRef, PyType},
+    AsObject, PyObjectRef, PyPayload, PyResult, VirtualMachine,
+    builtins::{PyBytes, PyCode, PyDictRef, PyListRef, PyStr, PyTuple, PyTupleRef, PyType},
     function::PyMethodDef,
 };
 
@@ -27,7 +27,7 @@ use crate::{
         originals::Changed,
     },
     vm::{
-        class_version, hidden,
+        hidden,
         native::{bind, def},
     },
 };
@@ -164,11 +164,32 @@ fn restore_classes(_none: PyObjectRef, is_of_tests: PyObjectRef, vm: &VirtualMac
     Ok(restored)
 }
 
-static CLASS_VERSION: PyMethodDef = def("class_version", version_of);
+static DIFFERING: PyMethodDef = def("differing", differing);
 
-/// A number that a class has until an attribute of it or of a base is assigned to; None if there is none.
-fn version_of(_none: PyObjectRef, class: PyRef<PyType>, vm: &VirtualMachine) -> Option<u32> {
-    class_version::give(&class, vm)
+/// Those of `owners` that have other attributes than they had: tuples of anything, a module or a class, anything, and the
+/// names and the values of the attributes that it had.
+fn differing(_none: PyObjectRef, owners: PyListRef, vm: &VirtualMachine) -> PyResult<Vec<PyObjectRef>> {
+    let mut differing = Vec::new();
+    for known in owners.borrow_vec().to_vec() {
+        let known = known.downcast::<PyTuple>().map_err(|_| vm.new_type_error("owners are tuples"))?;
+        let [_, owner, _, names, values] = known.as_slice() else {
+            return Err(vm.new_type_error("owners are of five"));
+        };
+        let (Some(names), Some(values)) = (names.downcast_ref::<PyTuple>(), values.downcast_ref::<PyTuple>()) else {
+            return Err(vm.new_type_error("names and values are tuples"));
+        };
+        let now = match owner.downcast_ref::<PyType>() {
+            Some(class) => class.attributes.entries(),
+            None => owner.dict().map_or_else(Vec::new, |attributes| attributes.into_iter().collect()),
+        };
+        let had = names.as_slice().iter().zip(values.as_slice());
+        let is_same = now.len() == names.as_slice().len()
+            && now.iter().zip(had).all(|((name, value), had)| name.is(had.0) && value.is(had.1));
+        if !is_same {
+            differing.push(known.into());
+        }
+    }
+    Ok(differing)
 }
 
 static LOAD_CODE: PyMethodDef = def("load_code", load_code);
@@ -228,7 +249,7 @@ pub(crate) fn options(run: TestRun, link: Option<Link>, vm: &VirtualMachine) -> 
     options.set_item("path", paths(&run.path), vm)?;
     options.set_item("args", texts(&run.arguments), vm)?;
     options.set_item("load_code", bind(&LOAD_CODE, vm.ctx.none(), vm), vm)?;
-    options.set_item("class_version", bind(&CLASS_VERSION, vm.ctx.none(), vm), vm)?;
+    options.set_item("differing", bind(&DIFFERING, vm.ctx.none(), vm), vm)?;
     options.set_item("restore_classes", bind(&RESTORE_CLASSES, vm.ctx.none(), vm), vm)?;
     let number = |number: Option<usize>| number.map_or_else(|| vm.ctx.none(), |number| vm.ctx.new_int(number).into());
     options.set_item("workers", number(run.workers), vm)?;

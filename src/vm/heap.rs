@@ -246,8 +246,9 @@ impl<'vm> Stopped<'vm> {
     /// [`Stopped::isolate`], of what was counted already. `unheard` is what its weak references would have called.
     ///
     /// # Safety
-    /// Nothing refers to `garbage` but itself, these two lists, and native code of the caller, which does not use its
-    /// references any more until the garbage is freed. The weak references to it were cleared.
+    /// Since before the world was stopped, nothing refers to `garbage` but itself, these two lists, and native code of the
+    /// caller, which does not use its references any more until the garbage is freed: of each object, as many references
+    /// were found there as it has. The weak references to it were cleared.
     pub(crate) unsafe fn isolate_counted(
         &self,
         garbage: Vec<PyObjectRef>,

@@ -308,7 +308,7 @@ class Sharing(SpaceTest):
         code = "__import__('importlib._bootstrap_external')._bootstrap_external.{}.__code__"
         for name, is_shared in {
             "decode_source": True, "_calc_mode": True, "NamespaceLoader.is_package": True, "FileFinder.path_hook": True,
-            "_path_join": False, "PathFinder.find_spec": False, "FileFinder.find_spec": False,
+            "PathFinder.find_spec": True, "_LoaderBasics.exec_module": False, "_LoaderBasics.create_module": False,
         }.items():
             with self.subTest(name):
                 codes = {id(space.eval(code.format(name))) for space in spaces}

@@ -1,7 +1,6 @@
 """The finders of a space answer as CPython's do, also where native code answers for them."""
 
-import importlib.machinery
-import importlib.util
+import contextlib
 import os
 import sys
 import time
@@ -94,6 +93,15 @@ class Answers(SpaceTest):
         called = self.given.eval("calls('from package import inner')")
         self.assertEqual([one for one in called if one.endswith("find_spec") or one == "_handle_fromlist"], [])
 
+    def test_a_frozen_module_has_the_spec_that_the_finder_gives_it(self):
+        for name in "json", "json.decoder", "tokenize":
+            module = self.given.import_(name)
+            importer = self.given.eval("__import__('importlib.machinery').machinery.FrozenImporter")
+            spec = importer.find_spec(name)
+            self.assertIs(module.__spec__.loader, spec.loader)
+            self.assertEqual(self.look(module.__spec__)[:2], self.look(spec)[:2])
+            self.assertIs(type(module.__spec__.loader_state), type(spec.loader_state))
+
     def test_a_directory_that_was_changed_is_read_again(self):
         self.given.import_("plain")
         newer = os.path.join(self.root, "newer.py")
@@ -146,6 +154,16 @@ class Changed(SpaceTest):
                                   f"{owner}.{name} = classmethod(method)")
             space.import_("package.inner")
             self.assertTrue(space.eval("asked"), path)
+
+    def test_functions_with_other_code_are_called(self):
+        for path in "external._path_isfile", "external.FileFinder.find_spec", "external.PathFinder._get_spec", \
+                "boot.BuiltinImporter.find_spec":
+            space = self.prepared(f"def other(*args): raise KeyError('other code')\n"
+                                  f"getattr({path}, '__func__', {path}).__code__ = other.__code__")
+            with self.assertRaisesRegex(KeyError, "other code", msg=path):
+                space.import_("package.inner")
+        space = self.prepared("def parent(self): return 'elsewhere'\nboot.ModuleSpec.parent.fget.__code__ = parent.__code__")
+        self.assertEqual(space.import_("both").__package__, "elsewhere")
 
     def test_properties_are_asked(self):
         space = self.prepared("boot.ModuleSpec.parent = property(lambda self: 'elsewhere')")
@@ -222,6 +240,7 @@ class Changed(SpaceTest):
         for code, end in (
             ("sys.implementation.cache_tag = 'other'", "/__pycache__/both.other.pyc"),
             ("sys.pycache_prefix = '/elsewhere'", f"/elsewhere{self.root}/both.cpython-314.pyc"),
+            ("sys.pycache_prefix = '/else\\udcffwhere'", f"/else\udcffwhere{self.root}/both.cpython-314.pyc"),
             ("flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if name[0] != '_'}\n"
              "sys.flags = types.SimpleNamespace(**{**flags, 'optimize': 2})", "/__pycache__/both.cpython-314.opt-2.pyc"),
         ):
@@ -263,6 +282,22 @@ class FromLists(SpaceTest):
             space.exec("from package import inner")
         with self.assertRaisesRegex(TypeError, "must be str"):
             space.eval("__import__('package', fromlist=(1,))")
+
+    def test_names_are_taken_as_they_are(self):
+        root = self.tree({"package/__init__.py": "", "package/\ufffd.py": "raise KeyError('executed')", "package/inner.py": ""})
+        space = self.space(path=[root, *sys.path])
+        with contextlib.suppress(UnicodeEncodeError):
+            space.eval("__import__('package', fromlist=('\\udc80',))")
+        self.assertEqual([name for name in space.sys.modules if name.startswith("package.")], [])
+        space.exec("""if True:
+            import package
+            class Name(str):
+                def __format__(self, spec): return "package"
+                def __str__(self): return "nowhere"
+            package.__name__ = Name("elsewhere")
+            from package import inner
+        """)
+        self.assertEqual(space.eval("inner.__name__"), "package.inner")
 
     def test_functions_of_a_program_are_called(self):
         for name in "_handle_fromlist", "_gcd_import":

@@ -347,6 +347,30 @@ fn what_a_file_loads_for_all_is_put_back_after_it() {
 }
 
 #[test]
+fn what_is_loaded_for_all_files_is_imported_by_the_test() {
+    let folder = project(&[
+        (
+            "lib/helping.py",
+            "import sys, warnings\nwarnings.warn('who', stacklevel=2)\nframe = sys._getframe(1)\n\
+             while 'importlib' in frame.f_code.co_filename: frame = frame.f_back\nby = frame.f_code.co_filename\n",
+        ),
+        ("lib/broken.py", "1 / 0\n"),
+        (
+            "test_a.py",
+            "import traceback, warnings\n\
+             def test_warning():\n    with warnings.catch_warnings(record=True) as caught:\n        \
+             warnings.simplefilter('always')\n        import helping\n    \
+             assert [each.filename for each in caught] == [__file__]\n    assert helping.by == __file__\n\
+             def test_traceback():\n    try: import broken\n    except ZeroDivisionError as error: \
+             entries = traceback.extract_tb(error.__traceback__)\n    \
+             assert [each.filename.rpartition('/')[2] for each in entries] == ['test_a.py', 'broken.py']\n",
+        ),
+    ]);
+    let options = ["-j", "1", "--python-path", "lib", "--share", "helping", "--share", "broken"];
+    test(folder.path(), &options).succeeded().stdout_has("2 passed");
+}
+
+#[test]
 fn an_import_function_that_a_test_had_is_not_kept() {
     let folder = project(&[(
         "test_a.py",
