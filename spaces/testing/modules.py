@@ -15,7 +15,7 @@ import os
 import pkgutil
 import sys
 import types
-from importlib import abc, machinery
+from importlib import abc, machinery, util
 
 import modspace
 
@@ -60,6 +60,8 @@ class Space:
         if config.getoption("assertmode") == "rewrite":
             names = self.copy(rewrite)
             names["marshal"] = self.spaces.marshal
+            if "_rewrite_test" in names:
+                names["_rewrite_test"] = functools.partial(self.spaces.rewritten, names["_rewrite_test"])
             Hook = names["AssertionRewritingHook"]
             Hook.plain_find_spec, Hook.find_spec = Hook.find_spec, over(names, find_spec)
             Hook.plain_bailout, Hook._early_rewrite_bailout = Hook._early_rewrite_bailout, over(names, note_bailout)
@@ -157,6 +159,24 @@ def note_bailout(hook, name, state):
     return answer
 
 
+class Rewritten:
+    """What pytest's hooks have rewritten, for where no bytecode is written: what is rewritten a second time is kept."""
+
+    def __init__(self):
+        #: By names of files: the hash of the source, and the code as `marshal` has it, or None.
+        self.known = {}
+
+    def __call__(self, rewrite, file, config):
+        """pytest's `_rewrite_test`."""
+        __tracebackhide__ = True
+        known, data = self.known.get(str(file), (None, None))
+        if data is not None and known == util.source_hash(file.read_bytes()):
+            return known, marshal.loads(data)
+        source_hash, code = rewrite(file, config)
+        self.known[str(file)] = source_hash, marshal.dumps(code) if source_hash == known else None
+        return source_hash, code
+
+
 class OfTests:
     """A module for parts of pytest that work on the import system of tests: some of it is the running file's."""
 
@@ -224,6 +244,7 @@ class Spaces:
         self.others = set()
         #: `marshal` for pytest's rewriting hooks, all of which read the same `conftest.py` files.
         self.marshal = types.SimpleNamespace(**{**vars(marshal), "load": options["load_code"]})
+        self.rewritten = Rewritten()
         #: What `importing` says of modules.
         self.importing = {}
         #: Entries of directories above the files that are collected, by their names.

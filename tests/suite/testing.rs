@@ -387,6 +387,43 @@ fn an_import_function_that_a_test_had_is_not_kept() {
 }
 
 #[test]
+fn what_is_rewritten_again_and_again_is_kept_where_no_bytecode_is_written() {
+    const LOOKS: &str = "def test_it(value): assert value() == ";
+    let (before, after) = (format!("{LOOKS}1\n"), format!("{LOOKS}2\n"));
+    let changes = format!(
+        "{before}def test_change(request):\n    conftest = request.path.parent / 'conftest.py'\n    \
+         conftest.write_text(conftest.read_text().replace('return 1', 'return 2'))\n"
+    );
+    let folder = project(&[
+        (
+            "counting.py",
+            "from _pytest.assertion import rewrite\nplain = rewrite.rewrite_asserts\n\
+             def counted(tree, source, path, *rest):\n    print('rewrote', path.rpartition('/')[2])\n    \
+             return plain(tree, source, path, *rest)\nrewrite.rewrite_asserts = counted\n",
+        ),
+        (
+            "conftest.py",
+            "import pytest\ndef number():\n    return 1\n@pytest.fixture\ndef value():\n    \
+             with pytest.raises(AssertionError, match='where 7 = len'): assert len('seven..') == 8\n    return number\n",
+        ),
+        ("test_a.py", &before),
+        ("test_b.py", &before),
+        ("test_c.py", &changes),
+        ("test_d.py", &after),
+        ("test_e.py", &after),
+        ("test_f.py", &after),
+    ]);
+    let site = folder.path().to_string_lossy().into_owned();
+    let arguments = ["--python-path", &site, "-s", "-j", "1", "--", "-p", "counting", "-p", "no:cacheprovider"];
+    let mut command = command("pytest", folder.path(), &arguments);
+    let run: Run = command.env("PYTHONDONTWRITEBYTECODE", "1").output().expect("modspace starts").into();
+    let run = run.succeeded().stdout_has("7 passed");
+    // Twice for each content: the first time is when pytest starts.
+    assert_eq!(run.stdout.matches("rewrote conftest.py").count(), 4, "{}", run.stdout);
+    assert_eq!(run.stdout.matches("rewrote test_").count(), 6, "{}", run.stdout);
+}
+
+#[test]
 fn plugins_may_wrap_what_imports_tests() {
     let folder = project(&[
         (
