@@ -130,30 +130,25 @@ class Changed(SpaceTest):
                    "boot, external = importlib._bootstrap, importlib._bootstrap_external\n" + code)
         return space
 
+    def assert_called(self, path, plain, replaced):
+        """A function of the program, in the place of `path`, is called where a directory is looked into once more."""
+        space = self.prepared(f"import package.deep\nplain = {path}{plain}\n"
+                              "def own(*args, **kwargs):\n    asked.append(1)\n    return plain(*args, **kwargs)\n"
+                              f"{path} = {replaced}")
+        space.import_("package.inner")
+        self.assertTrue(space.eval("asked"), path)
+
     def test_functions_are_called(self):
         for name in "_path_stat", "_path_isfile", "_path_join", "spec_from_file_location":
-            space = self.prepared(f"plain = external.{name}\n"
-                                  f"external.{name} = lambda *args, **kwargs: asked.append(1) or plain(*args, **kwargs)")
-            space.import_("package.inner")
-            self.assertTrue(space.eval("asked"), name)
+            self.assert_called(f"external.{name}", "", "own")
 
     def test_methods_are_called(self):
         for path in "external.FileFinder.find_spec", "external.FileFinder._get_spec", "external.SourceFileLoader.__init__", \
                 "boot.ModuleSpec.__init__":
-            owner, _, name = path.rpartition(".")
-            space = self.prepared(f"plain = {path}\n"
-                                  f"def method(*args, **kwargs):\n    asked.append(1)\n    return plain(*args, **kwargs)\n"
-                                  f"{owner}.{name} = method")
-            space.import_("package.inner")
-            self.assertTrue(space.eval("asked"), path)
+            self.assert_called(path, "", "own")
         for path in "external.PathFinder.find_spec", "external.PathFinder._get_spec", "boot.BuiltinImporter.find_spec", \
                 "boot.FrozenImporter.find_spec":
-            owner, _, name = path.rpartition(".")
-            space = self.prepared(f"plain = {path}.__func__\n"
-                                  f"def method(*args):\n    asked.append(1)\n    return plain(*args)\n"
-                                  f"{owner}.{name} = classmethod(method)")
-            space.import_("package.inner")
-            self.assertTrue(space.eval("asked"), path)
+            self.assert_called(path, ".__func__", "classmethod(own)")
 
     def test_functions_with_other_code_are_called(self):
         for path in "external._path_isfile", "external.FileFinder.find_spec", "external.PathFinder._get_spec", \
