@@ -5,6 +5,9 @@
 #[expect(dead_code, reason = "what is not explored is compiled all the same")]
 #[path = "../src/import/life.rs"]
 mod life;
+#[expect(dead_code, reason = "what is not explored is compiled all the same")]
+#[path = "../src/import/sealable.rs"]
+mod sealable;
 #[path = "schedules/sync.rs"]
 mod sync;
 #[expect(dead_code, reason = "what is not explored is compiled all the same")]
@@ -253,6 +256,37 @@ mod generations {
                 assert!(slot.lock().is_none(), "a reload brought back what was discarded");
             },
             5_000,
+        );
+    }
+}
+
+/// Import states.
+mod states {
+    use shuttle::{sync::Arc, thread};
+
+    use super::sealable::Sealable;
+
+    #[test]
+    fn who_reads_while_it_is_sealed_gets_what_was_there() {
+        shuttle::check_dfs(
+            || {
+                let state = Arc::new(Sealable::new(1));
+                let read = {
+                    let state = Arc::clone(&state);
+                    thread::spawn(move || [state.get(), state.get()])
+                };
+                let sealed = {
+                    let state = Arc::clone(&state);
+                    thread::spawn(move || state.seal())
+                };
+                let was_set = state.set(2) == Ok(1);
+                let read = read.join().unwrap();
+                sealed.join().unwrap();
+                let last = if was_set { 2 } else { 1 };
+                assert_eq!((state.get(), state.set(3)), (last, Err(3)));
+                assert!(read == [1, 1] || read == [1, last] || read == [last, last], "{read:?}");
+            },
+            None,
         );
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn enter<R>(
 ) -> PyResult<R> {
     let held = value(&generation.shared, vm)?;
     let entered = Arc::clone(&generation);
-    owner::enter_with(Owner::Space(generation), Some(held), || {
+    owner::enter_with(Owner::Space(generation), held, || {
         // Only now: whoever closes it either sees this thread inside, or is seen.
         entered.check_open(vm)?;
         entered.tell(EventKind::Entered, None, || None);

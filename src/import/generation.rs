@@ -40,6 +40,7 @@ use super::{
     life::Life,
     originals::Originals,
     policy::Policy,
+    sealable::Sealable,
     source::Sources,
     table::{ModuleRecord, ModuleState, ModuleTable},
 };
@@ -275,9 +276,8 @@ pub(crate) struct Generation {
     pub(crate) life: Life,
     /// Where `modules`, `meta_path`, `path_hooks` and `path_importer_cache` are: the `sys` dict, until the space is
     /// reloaded for the first time. From then on each generation has its own, and `sys` finds the running one's.
-    import_state: RwLock<PyDictRef>,
-    /// The same, from the moment when it does not change any more.
-    last_import_state: OnceLock<PyDictRef>,
+    /// Sealed when the generation is withdrawn.
+    import_state: Sealable<PyDictRef>,
     /// What was imported or run in the space by name from outside.
     pub(crate) asked: Mutex<Vec<Asked>>,
     /// The names that programs which ran as its `__main__` defined there.
@@ -336,7 +336,7 @@ impl Generation {
         (sys, sys_dict): (PyRef<PyModule>, PyDictRef),
         (builtins, builtins_dict): (PyRef<PyModule>, PyDictRef),
     ) -> Arc<Self> {
-        let import_state = RwLock::new(sys_dict.clone());
+        let import_state = Sealable::new(sys_dict.clone());
         let generation = Arc::new(Self {
             serial: Self::next_serial(),
             number,
@@ -355,7 +355,6 @@ impl Generation {
             state: State::default(),
             life: Life::default(),
             import_state,
-            last_import_state: OnceLock::new(),
             asked: Mutex::default(),
             defined: Mutex::default(),
             classes: Mutex::default(),
@@ -382,13 +381,7 @@ impl Generation {
 
     /// From now on only code of the generation keeps it. Code that something outside still holds goes on working for it.
     pub(crate) fn withdraw(self: &Arc<Self>) {
-        let state = {
-            let mut state = self.import_state.write();
-            // Withdrawn before, it is there already.
-            let _ = self.last_import_state.set(state.clone());
-            std::mem::replace(&mut *state, self.sys_dict.clone())
-        };
-        drop(state);
+        self.import_state.seal();
         self.key.keep(Some(Arc::clone(self)));
         let replaced = BY_BUILTINS.insert(self.builtins_address(), Link::Closed(Arc::downgrade(self)));
         drop(replaced);
@@ -417,9 +410,7 @@ impl Generation {
     pub(crate) fn references<'own>(&'own self, visit: &mut dyn FnMut(&'own PyObject)) {
         visit(self.sys.as_object());
         visit(self.sys_dict.as_object());
-        // `import_state` has it, too.
-        visit(self.sys_dict.as_object());
-        if let Some(state) = self.last_import_state.get() {
+        if let Some(state) = self.import_state.sealed() {
             visit(state.as_object());
         }
         visit(self.builtins.as_object());
@@ -443,21 +434,13 @@ impl Generation {
 
     /// `import_state` of all threads that have none of their own.
     fn common_state(&self) -> PyDictRef {
-        self.last_import_state.get().cloned().unwrap_or_else(|| self.import_state.read().clone())
+        self.import_state.get()
     }
 
     /// Moves the import system's part of `sys` to `dict`, so that each generation can have its own. False when the
     /// generation was withdrawn: then nothing moves any more.
     pub(crate) fn set_import_state(&self, dict: PyDictRef) -> bool {
-        let replaced = {
-            let mut state = self.import_state.write();
-            if self.last_import_state.get().is_some() {
-                return false;
-            }
-            std::mem::replace(&mut *state, dict)
-        };
-        drop(replaced);
-        true
+        self.import_state.set(dict).is_ok()
     }
 
     /// Notes what was asked for by name, of the generation that took this one's place meanwhile, too.

@@ -2,7 +2,8 @@
 //! `sys`. The rest of importlib is Python, and reaches these by name.
 //!
 //! Each function here is the one of the same name in CPython's `Lib/importlib/_bootstrap.py`, for what nearly all imports
-//! are; what is rarer is left to the copy's own.
+//! are; what is rarer is left to the copy's own. As a frame of that does, they see to it that native code which they call
+//! works for the space, whoever imports.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::{
     boot::{self, Importlib},
     generation::Generation,
     key::SpaceKey,
-    owner::{self, Owner},
+    owner,
     source::Settings,
 };
 use crate::vm::native::def;
@@ -27,7 +28,8 @@ pub(crate) const LOAD_UNLOCKED: PyMethodDef = def("_load_unlocked", load_unlocke
 
 fn load_unlocked_of(key: Key, spec: PyObjectRef, vm: &VirtualMachine) -> PyResult {
     let generation = key.get(vm)?;
-    load_unlocked(&generation, &*boot::importlib(&generation, vm)?, &spec, vm)
+    let importlib = boot::importlib(&generation, vm)?;
+    owner::stand_in(&generation, || load_unlocked(&generation, &importlib, &spec, vm))
 }
 
 /// `_find_spec`: what the finders on `sys.meta_path` say.
@@ -39,6 +41,17 @@ pub(crate) fn find_spec(
     target: PyObjectRef,
     vm: &VirtualMachine,
 ) -> PyResult {
+    owner::stand_in(generation, || search(generation, importlib, name, &path, &target, vm))
+}
+
+fn search(
+    generation: &Arc<Generation>,
+    importlib: &Importlib,
+    name: &Py<PyStr>,
+    path: &PyObject,
+    target: &PyObject,
+    vm: &VirtualMachine,
+) -> PyResult {
     let meta_path = importlib.get("sys", vm)?.get_attr("meta_path", vm)?;
     // A look at one list while finders change it.
     let finders: Vec<PyObjectRef> = match meta_path.downcast_ref_if_exact::<PyList>(vm) {
@@ -48,14 +61,14 @@ pub(crate) fn find_spec(
     };
     if finders.is_empty() {
         // It has a warning to say, or an error.
-        return importlib.get("_plain__find_spec", vm)?.call((name.to_owned(), path, target), vm);
+        return importlib.get("_plain__find_spec", vm)?.call((name.to_owned(), path.to_owned(), target.to_owned()), vm);
     }
     let imp = importlib.get("_imp", vm)?;
     let (acquire, release) = (imp.get_attr("acquire_lock", vm)?, imp.get_attr("release_lock", vm)?);
     let is_reload = generation.loaded(name, vm)?.is_some();
     for finder in finders {
         acquire.call((), vm)?;
-        let asked = ask(generation, importlib, &finder, name, &path, &target, vm);
+        let asked = ask(importlib, &finder, name, path, target, vm);
         release.call((), vm)?;
         let Some(spec) = asked?.filter(|spec| !vm.is_none(spec)) else { continue };
         // The finder may have imported the module.
@@ -70,7 +83,6 @@ pub(crate) fn find_spec(
 
 /// What a finder says; `None` when it finds nothing, or has no way to.
 fn ask(
-    generation: &Arc<Generation>,
     importlib: &Importlib,
     finder: &PyObject,
     name: &Py<PyStr>,
@@ -79,12 +91,10 @@ fn ask(
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
     let own = importlib.made().map(|made| &made.finders);
-    if let Some(finders) = own.filter(|finders| finders.has(finder) && finders.are_untouched(vm)) {
-        // As if its function ran: what it calls goes by the space of the caller.
-        let own = Owner::Space(Arc::clone(generation));
-        if let Some(spec) = owner::enter(own, || finders.find_spec(finder, name, path, target, vm))? {
-            return Ok(Some(spec));
-        }
+    if let Some(finders) = own.filter(|finders| finders.has(finder) && finders.are_untouched(vm))
+        && let Some(spec) = finders.find_spec(finder, name, path, target, vm)?
+    {
+        return Ok(Some(spec));
     }
     let Some(ask) = vm.get_attribute_opt(finder, "find_spec")? else { return Ok(None) };
     ask.call((name.to_owned(), path.to_owned(), target.to_owned()), vm).map(Some)

@@ -15,6 +15,7 @@
 //! | [`aside`] | import states that one thread has for itself |
 //! | [`library`] | submodules of `modspace` |
 //! | [`life`] | who is inside a generation, and who may be |
+//! | [`sealable`] | a value that changes until it is sealed |
 //! | [`cache`] | the code cache |
 //! | [`table`] | the module table |
 
@@ -35,6 +36,7 @@ pub(crate) mod originals;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod project;
+mod sealable;
 mod search;
 pub(crate) mod source;
 pub(crate) mod table;

@@ -25,9 +25,12 @@ struct Entry {
     owner: Owner,
     /// The frame that was on top when the owner was entered: it belongs to the caller.
     below: FrameMark,
-    /// What the ContextVar of the context space held then.
-    context: Option<PyObjectRef>,
+    /// `None` when this leaves the context space as it is.
+    context: Option<Context>,
 }
+
+/// What the ContextVar of the context space held when an owner was entered, if anybody looked.
+type Context = Option<PyObjectRef>;
 
 thread_local! {
     static ENTERED: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
@@ -35,11 +38,21 @@ thread_local! {
 
 /// Runs `body` for `owner`: where no Python frame above this call says otherwise, `owner`'s module system is used.
 pub(crate) fn enter<R>(owner: Owner, body: impl FnOnce() -> R) -> R {
-    enter_with(owner, None, body)
+    push(owner, Some(None), body)
 }
 
 /// [`enter`], noting what the ContextVar of the context space holds at this moment.
-pub(crate) fn enter_with<R>(owner: Owner, context: Option<PyObjectRef>, body: impl FnOnce() -> R) -> R {
+pub(crate) fn enter_with<R>(owner: Owner, held: PyObjectRef, body: impl FnOnce() -> R) -> R {
+    push(owner, Some(Some(held)), body)
+}
+
+/// Runs `body`, which does what Python code of `generation` would do, as if a frame of that code did it: where no frame
+/// above this call says otherwise, its module system is used. The context space stays what it is.
+pub(crate) fn stand_in<R>(generation: &Arc<Generation>, body: impl FnOnce() -> R) -> R {
+    push(Owner::Space(Arc::clone(generation)), None, body)
+}
+
+fn push<R>(owner: Owner, context: Option<Context>, body: impl FnOnce() -> R) -> R {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -83,9 +96,9 @@ pub(crate) fn lexical(vm: &VirtualMachine) -> Option<Arc<Generation>> {
 /// The space that native code entered last on this thread, and what the context space's ContextVar held then.
 pub(crate) fn entered() -> Option<(Arc<Generation>, Option<PyObjectRef>)> {
     ENTERED.with_borrow(|entered| {
-        entered.iter().rev().find_map(|entry| match &entry.owner {
-            Owner::Space(generation) => Some((Arc::clone(generation), entry.context.clone())),
-            Owner::Hidden => None,
+        entered.iter().rev().find_map(|entry| match (&entry.owner, &entry.context) {
+            (Owner::Space(generation), Some(context)) => Some((Arc::clone(generation), context.clone())),
+            _ => None,
         })
     })
 }

@@ -68,6 +68,20 @@ class Entering(SpaceTest):
         one.exec("with two: seen = modspace.context()")
         self.assertIs(one.ns["seen"], two)
 
+    def test_what_an_import_of_a_parent_calls_has_the_context_of_its_caller(self):
+        parent = self.space(path=[*sys.path, "marked"])
+        child = self.space(parent)
+        seen = []
+
+        def hook(path):
+            if path == "marked":
+                seen.append(modspace.context())
+            raise ImportError
+        parent.sys.path_hooks.insert(0, hook)
+        parent.exec("def load():\n    try: import missing\n    except ImportError: pass")
+        child.call(parent.ns["load"])
+        self.assertEqual(seen, [child])
+
     def test_leaving_without_entering_is_an_error(self):
         with self.assertRaises(RuntimeError):
             self.space().__exit__(None, None, None)
