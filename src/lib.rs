@@ -81,4 +81,4 @@ pub use lifecycle::{DiscardOptions, DiscardReport, Held, ReloadReport, StayingTh
 pub use persist::{
     AttachOptions, Store, StoreError, Target, Transaction, UpdateEntry, UpdateKind, UpdateOptions, UpdateReport,
 };
-pub use space::{Entered, Runtime, RuntimeBuilder, Space, SpaceBuilder};
+pub use space::{Entered, Flags, Runtime, RuntimeBuilder, Space, SpaceBuilder};

@@ -1,15 +1,24 @@
 //! The command line's options.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{store::StoreOptions, test::TestOptions};
 use crate::{Delegation, testing::WORKER};
 
 /// Module spaces for Python: several module systems in one process.
 #[derive(Debug, Parser)]
-#[command(name = "modspace", version, about, long_about = None)]
+#[command(
+    name = "modspace",
+    version,
+    about,
+    long_about = None,
+    after_help = "What `python` takes (-c CODE, -m MODULE, a script, options of one letter) is taken as if `run` stood before it."
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -87,28 +96,75 @@ pub(super) struct RunOptions {
     #[arg(long)]
     pub(super) deny_leaks: bool,
 
+    #[command(flatten)]
+    pub(super) python: PythonOptions,
+
+    #[command(flatten)]
+    pub(super) program: Program,
+}
+
+/// The options of `python`.
+#[derive(Args, Debug, Default)]
+pub(super) struct PythonOptions {
+    /// Warn about bytes that are made to text; -bb raises
+    #[arg(short = 'b', action = clap::ArgAction::Count)]
+    pub(super) bytes_warning: u8,
+
     /// Don't write bytecode files
     #[arg(short = 'B')]
     pub(super) dont_write_bytecode: bool,
+
+    /// Ignore Python's environment variables
+    #[arg(short = 'E')]
+    pub(super) ignore_environment: bool,
+
+    /// As -E, -P and -s
+    #[arg(short = 'I')]
+    pub(super) isolated: bool,
 
     /// Optimise: -O removes assertions, -OO documentation strings, too
     #[arg(short = 'O', action = clap::ArgAction::Count)]
     pub(super) optimize: u8,
 
-    /// Don't buffer the standard streams
-    #[arg(short = 'u')]
-    pub(super) unbuffered: bool,
+    /// Don't put the current directory or the script's in front of sys.path
+    #[arg(short = 'P')]
+    pub(super) safe_path: bool,
 
-    /// Add a warning filter, as `python -W`
-    #[arg(short = 'W', value_name = "FILTER")]
-    pub(super) warnings: Vec<String>,
+    /// Don't take packages of the user's site directory
+    #[arg(short = 's')]
+    pub(super) no_user_site: bool,
 
     /// Don't run `site`
     #[arg(short = 'S')]
     pub(super) no_site: bool,
 
-    #[command(flatten)]
-    pub(super) program: Program,
+    /// Don't buffer the standard streams
+    #[arg(short = 'u')]
+    pub(super) unbuffered: bool,
+
+    /// Say of each module where it comes from
+    #[arg(short = 'v', action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// Add a warning filter, as `python -W`
+    #[arg(short = 'W', value_name = "FILTER")]
+    pub(super) warnings: Vec<String>,
+
+    /// Set an option that programs find in sys._xoptions; `dev` is development mode
+    #[arg(short = 'X', value_name = "OPTION")]
+    pub(super) x_options: Vec<String>,
+
+    /// Taken for python's sake: nothing is printed at the start
+    #[arg(short = 'q', hide = true)]
+    pub(super) quiet: bool,
+
+    /// Taken for python's sake: hashes are random
+    #[arg(short = 'R', hide = true)]
+    pub(super) random_hashes: bool,
+
+    /// Taken for python's sake: there is no debug build of the parser
+    #[arg(short = 'd', hide = true, action = clap::ArgAction::Count)]
+    pub(super) debug: u8,
 }
 
 /// What to run.
@@ -124,7 +180,7 @@ pub(super) struct Program {
 
     /// A script, a directory with a space.toml or a __main__.py, a zip file, or `-` for standard input; then the
     /// program's own arguments
-    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "PROGRAM")]
     pub(super) rest: Vec<String>,
 }
 
@@ -170,34 +226,64 @@ pub(super) struct TreeOptions {
     pub(super) run: RunOptions,
 }
 
-/// Puts `--` behind `-m MODULE` and `-c CODE`, after which, as with `python`, everything is the program's: `-m pytest -h`
-/// is pytest's help.
+/// The command line as clap is to see it: `run` in front of one that is `python`'s, which programs give to `sys.executable`
+/// (`-c CODE`, say, or a script), and `--` behind `-m MODULE` and `-c CODE` and in front of any other program. All that
+/// follows is the program's, as with `python`: `-m pytest -h` is pytest's help.
 pub(super) fn separate(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    /// Options of `run` and `tree` that take the next argument.
-    const WITH_VALUE: [&str; 5] = ["--path", "--share", "--fresh", "--delegation", "-W"];
-    let mut separated: Vec<OsString> = Vec::new();
+    /// Options of `run` and `tree` that take the next argument, but for those of one letter.
+    const WITH_VALUE: [&str; 4] = ["--path", "--share", "--fresh", "--delegation"];
     let mut args = args.peekable();
-    let takes_program = |seen: &[OsString]| seen.get(1).is_some_and(|command| command == "run" || command == "tree");
-    while let Some(arg) = args.next() {
+    let mut separated: Vec<OsString> = args.next().into_iter().collect();
+    match args.peek() {
+        Some(first) if is_pythons(first) => separated.push("run".into()),
+        _ => separated.extend(args.next()),
+    }
+    if !separated.get(1).is_some_and(|command| command == "run" || command == "tree") {
+        separated.extend(args);
+        return separated;
+    }
+    while let Some(arg) = args.peek() {
         let text = arg.to_string_lossy().into_owned();
-        separated.push(arg);
-        if !takes_program(&separated) || separated.len() == 2 {
+        if text == "--" || text == "-" || !text.starts_with('-') {
+            break;
+        }
+        separated.extend(args.next());
+        if text.starts_with("--") {
+            if WITH_VALUE.contains(&text.as_str()) {
+                separated.extend(args.next());
+            }
             continue;
         }
-        if text == "-m" || text == "-c" {
-            separated.extend(args.next());
-            if args.peek().is_some_and(|next| next != "--") {
-                separated.push("--".into());
-            }
-            break;
+        // Several options of one letter may stand together; the rest is the value of the first that takes one.
+        let letters = &text[1..];
+        let Some(at) = letters.find(['c', 'm', 'W', 'X']) else { continue };
+        let is_apart = letters.len() == at + 1;
+        if is_apart && args.peek().is_none() {
+            // clap says what is missing.
+            return separated;
         }
-        if WITH_VALUE.contains(&text.as_str()) {
-            separated.extend(args.next());
-        } else if text == "-" || !text.starts_with('-') {
-            // The program itself: clap takes everything behind it.
-            break;
+        separated.extend(args.next_if(|_| is_apart));
+        if letters[at..].starts_with(['c', 'm']) {
+            separated.push("--".into());
+            separated.extend(args);
+            return separated;
         }
+    }
+    if args.peek().is_some_and(|next| next != "--") {
+        separated.push("--".into());
     }
     separated.extend(args);
     separated
+}
+
+/// Whether a command line that begins so is one for `python`: an option of one letter, `-`, or a file. Commands, `-h`, `-V`
+/// and long options are this program's.
+fn is_pythons(first: &OsStr) -> bool {
+    let text = first.to_string_lossy();
+    if text.starts_with('-') {
+        return !text.starts_with("--") && !matches!(&*text, "-h" | "-V");
+    }
+    let path = Path::new(first);
+    let is_command = Arguments::command().find_subcommand(first).is_some() || text == "help";
+    !is_command && (path.components().count() > 1 || path.extension() == Some("py".as_ref()) || path.exists())
 }

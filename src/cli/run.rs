@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    args::{RunOptions, Target},
+    args::{PythonOptions, RunOptions, Target},
     manifest::{Entry, Loaded},
 };
-use crate::{Error, Runtime, RuntimeBuilder, Space, import::generation::Generation, lifecycle, space::run};
+use crate::{Error, Flags, Runtime, RuntimeBuilder, Space, import::generation::Generation, lifecycle, space::run};
 
 /// Status of a wrong command line or an unusable manifest, as Python and most programs have it.
 const USAGE: u8 = 2;
@@ -36,53 +36,88 @@ pub(super) fn complain(error: &Error) -> u8 {
     USAGE
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn runtime(options: &RunOptions) -> Result<Runtime, Error> {
-    let path = variable("PYTHONPATH")
+fn runtime(options: &PythonOptions) -> Result<Runtime, Error> {
+    let environment = Environment { ignored: options.isolated || options.ignore_environment };
+    let path = environment
+        .variable("PYTHONPATH")
         .map(|value| std::env::split_paths(&value).map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>());
-    let mut builder = interpreter()
+    environment
+        .interpreter(options)
         .path(path.into_iter().flatten().filter(|entry| !entry.is_empty()))
-        .warnings(options.warnings.iter().cloned())
-        .site(!options.no_site);
-    if options.optimize > 0 {
-        builder = builder.optimize(options.optimize.max(optimize()).min(2));
-    }
-    if options.dont_write_bytecode {
-        builder = builder.write_bytecode(false);
-    }
-    if options.unbuffered {
-        builder = builder.unbuffered(true);
-    }
-    builder.build()
-}
-
-/// `PYTHONOPTIMIZE`, as a level.
-fn optimize() -> u8 {
-    variable("PYTHONOPTIMIZE").map_or(0, |value| value.parse().unwrap_or(1)).min(2)
+        .site(!options.no_site)
+        .build()
 }
 
 /// A runtime as Python's environment variables describe it, but for `PYTHONPATH`.
 pub(super) fn interpreter() -> RuntimeBuilder {
-    let filters = variable("PYTHONWARNINGS");
-    let filters = filters.iter().flat_map(|filters| filters.split(','));
-    let mut builder = Runtime::builder()
-        .handle_signals(true)
-        .optimize(optimize())
-        .warnings(filters.map(str::to_owned))
-        .write_bytecode(variable("PYTHONDONTWRITEBYTECODE").is_none())
-        .unbuffered(variable("PYTHONUNBUFFERED").is_some());
-    if let Some(seed) = variable("PYTHONHASHSEED").and_then(|value| value.parse().ok()) {
-        builder = builder.hash_seed(seed);
+    Environment { ignored: false }.interpreter(&PythonOptions::default())
+}
+
+/// Python's environment variables.
+struct Environment {
+    ignored: bool,
+}
+
+impl Environment {
+    /// What is not empty.
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !self.ignored && !value.is_empty())
     }
-    if let Some(encoding) = variable("PYTHONIOENCODING") {
-        let (encoding, errors) = encoding.split_once(':').map_or((encoding.as_str(), ""), |parts| parts);
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        builder = builder.stdio_encoding(given(encoding), given(errors));
+
+    fn is_set(&self, name: &str) -> bool {
+        self.variable(name).is_some()
     }
-    builder
+
+    /// A number; any other text is 1.
+    fn level(&self, name: &str) -> u8 {
+        self.variable(name).map_or(0, |value| value.parse().unwrap_or(1))
+    }
+
+    /// A runtime as the variables and `options` describe it, but for the path and `site`.
+    fn interpreter(&self, options: &PythonOptions) -> RuntimeBuilder {
+        let x_options = options.x_options.iter().map(|option| match option.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (option.clone(), None),
+        });
+        let x_options: Vec<_> = x_options.collect();
+        let flags = Flags {
+            bytes_warning: options.bytes_warning,
+            debug: options.debug,
+            dev_mode: self.is_set("PYTHONDEVMODE") || x_options.iter().any(|(name, _)| name == "dev"),
+            ignore_environment: self.ignored,
+            isolated: options.isolated,
+            no_user_site: options.no_user_site || options.isolated || self.is_set("PYTHONNOUSERSITE"),
+            quiet: options.quiet,
+            safe_path: options.safe_path || options.isolated || self.is_set("PYTHONSAFEPATH"),
+            verbose: options.verbose.max(self.level("PYTHONVERBOSE")),
+        };
+        // In this order: of two filters that match, the later counts.
+        let from_environment = self.variable("PYTHONWARNINGS");
+        let filters = flags.dev_mode.then_some("default").into_iter();
+        let filters = filters.chain(from_environment.iter().flat_map(|filters| filters.split(',')));
+        let filters = filters.chain(options.warnings.iter().map(String::as_str)).chain(match flags.bytes_warning {
+            0 => None,
+            1 => Some("default::BytesWarning"),
+            2.. => Some("error::BytesWarning"),
+        });
+        let mut builder = Runtime::builder()
+            .handle_signals(true)
+            .optimize(options.optimize.max(self.level("PYTHONOPTIMIZE")).min(2))
+            .warnings(filters)
+            .write_bytecode(!options.dont_write_bytecode && !self.is_set("PYTHONDONTWRITEBYTECODE"))
+            .unbuffered(options.unbuffered || self.is_set("PYTHONUNBUFFERED"))
+            .flags(flags)
+            .x_options(x_options);
+        if let Some(seed) = self.variable("PYTHONHASHSEED").and_then(|value| value.parse().ok()) {
+            builder = builder.hash_seed(seed);
+        }
+        if let Some(encoding) = self.variable("PYTHONIOENCODING") {
+            let (encoding, errors) = encoding.split_once(':').map_or((encoding.as_str(), ""), |parts| parts);
+            let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            builder = builder.stdio_encoding(given(encoding), given(errors));
+        }
+        builder
+    }
 }
 
 /// The name of a program's space: the file's without its extension.
@@ -117,7 +152,7 @@ pub(super) fn start(options: &RunOptions, afterwards: impl FnOnce(&Runtime)) -> 
             message: "describes its space itself; leave out --share, --fresh, --delegation and --root".to_owned(),
         });
     }
-    let runtime = runtime(options)?;
+    let runtime = runtime(&options.python)?;
     let space = match &manifest {
         Some(manifest) => prepend(options, &manifest.create(&runtime.root())?)?,
         None if options.root => prepend(options, &runtime.root())?,

@@ -5,6 +5,7 @@ mod enter;
 pub(crate) mod run;
 mod runtime;
 
+pub use crate::vm::hidden::Flags;
 pub use enter::Entered;
 pub(crate) use enter::to_python_error;
 pub use runtime::{Runtime, RuntimeBuilder};

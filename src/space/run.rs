@@ -17,7 +17,12 @@ fn set_argv(generation: &Generation, program: &str, args: Vec<String>, vm: &Virt
     generation.sys_dict.set_item("argv", vm.ctx.new_list(argv).into(), vm)
 }
 
-/// Puts the program's directory in front of `sys.path`.
+/// Puts the program's directory in front of `sys.path`, unless the interpreter was told not to.
+fn prepend_directory(generation: &Generation, directory: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
+    if vm.state.config.settings.safe_path { Ok(()) } else { prepend_path(generation, directory, vm) }
+}
+
+/// Puts `entry` in front of `sys.path`.
 fn prepend_path(generation: &Generation, entry: PyObjectRef, vm: &VirtualMachine) -> PyResult<()> {
     let path = generation.sys_dict.get_item("path", vm)?;
     vm.call_method(&path, "insert", (0, entry)).map(drop)
@@ -69,7 +74,7 @@ pub(crate) fn path(generation: &Arc<Generation>, path: &OsStr, args: Vec<String>
     })?;
     let directory = std::fs::canonicalize(&absolute).ok().and_then(|real| real.parent().map(Path::to_owned));
     let directory = directory.unwrap_or_default();
-    prepend_path(generation, vm.fsdecode(directory.into_os_string()).into(), vm)?;
+    prepend_directory(generation, vm.fsdecode(directory.into_os_string()).into(), vm)?;
     let file = vm.fsdecode(absolute.clone().into_os_string());
     main.set_item("__file__", file.clone().into(), vm)?;
     main.set_item("__cached__", vm.ctx.none(), vm)?;
@@ -153,7 +158,7 @@ pub(crate) fn command(
     vm: &VirtualMachine,
 ) -> PyResult<()> {
     set_argv(generation, "-c", args, vm)?;
-    prepend_path(generation, vm.ctx.new_str("").into(), vm)?;
+    prepend_directory(generation, vm.ctx.new_str("").into(), vm)?;
     run_source(generation, vm.ctx.new_str(source).into(), "<string>", vm)
 }
 
@@ -165,7 +170,7 @@ pub(crate) fn standard_input(
     vm: &VirtualMachine,
 ) -> PyResult<()> {
     set_argv(generation, "-", args, vm)?;
-    prepend_path(generation, vm.ctx.new_str("").into(), vm)?;
+    prepend_directory(generation, vm.ctx.new_str("").into(), vm)?;
     run_source(generation, vm.ctx.new_bytes(source).into(), "<stdin>", vm)
 }
 
@@ -204,7 +209,7 @@ pub(crate) fn module_or_exit(
 ) -> PyResult<()> {
     set_argv(generation, "-m", args, vm)?;
     if let Ok(directory) = std::env::current_dir() {
-        prepend_path(generation, vm.fsdecode(directory.into_os_string()).into(), vm)?;
+        prepend_directory(generation, vm.fsdecode(directory.into_os_string()).into(), vm)?;
     }
     let runpy = level::import_module(generation, "runpy", vm)?;
     let error_class = runpy.get_attr("_Error", vm)?;

@@ -23,7 +23,7 @@ use crate::{
     },
     sysview,
     vm::{
-        hidden::{self, InterpreterConfig},
+        hidden::{self, Flags, InterpreterConfig},
         threads::Machines,
     },
 };
@@ -59,12 +59,11 @@ impl std::fmt::Debug for Runtime {
 #[must_use = "call build() to start the runtime"]
 pub struct RuntimeBuilder {
     interpreter: InterpreterConfig,
-    site: bool,
 }
 
 impl Default for RuntimeBuilder {
     fn default() -> Self {
-        Self { interpreter: InterpreterConfig::default(), site: true }
+        Self { interpreter: InterpreterConfig { site: true, ..InterpreterConfig::default() } }
     }
 }
 
@@ -119,10 +118,22 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What `python` is told by options of one letter.
+    pub fn flags(mut self, flags: Flags) -> Self {
+        self.interpreter.flags = flags;
+        self
+    }
+
+    /// What programs find in `sys._xoptions`, as `python -X` sets it: names, and values of those that have one.
+    pub fn x_options(mut self, options: impl IntoIterator<Item = (String, Option<String>)>) -> Self {
+        self.interpreter.x_options.extend(options);
+        self
+    }
+
     /// Whether the root runs `site`, which adds `site-packages`, handles `.pth` files and defines `exit` and `help`.
     /// On by default.
     pub const fn site(mut self, site: bool) -> Self {
-        self.site = site;
+        self.interpreter.site = site;
         self
     }
 
@@ -132,7 +143,8 @@ impl RuntimeBuilder {
         let interpreter = hidden::start(&self.interpreter, module);
         let machines = Machines::new(interpreter);
         let started = machines.with(|vm| {
-            start(machines.interpreter(), self.site, publish, vm).map_err(|error| enter::to_python_error(&error, vm))
+            start(machines.interpreter(), self.interpreter.site, publish, vm)
+                .map_err(|error| enter::to_python_error(&error, vm))
         });
         Ok(Runtime { inner: Arc::new(Inner { machines, shared: started? }) })
     }

@@ -25,6 +25,35 @@ pub(crate) struct InterpreterConfig {
     /// `PYTHONIOENCODING`: the encoding and the error handler of the standard streams.
     pub(crate) stdio_encoding: Option<String>,
     pub(crate) stdio_errors: Option<String>,
+    pub(crate) flags: Flags,
+    pub(crate) x_options: Vec<(String, Option<String>)>,
+    pub(crate) site: bool,
+}
+
+/// Flags that `python` is started with. A program finds each in `sys.flags` under the same name, and `subprocess` and
+/// `multiprocessing` hand them to the Pythons that they start.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Flags {
+    /// `-b`: `BytesWarning` where `str()` is called with bytes (comparing them to text says nothing here); 2 raises it. It takes a filter, too (see
+    /// [`RuntimeBuilder::warnings`](crate::RuntimeBuilder::warnings)): `default::BytesWarning`, or `error::BytesWarning`.
+    pub bytes_warning: u8,
+    /// `-d`: says nothing here.
+    pub debug: u8,
+    /// `-X dev`: development mode. It takes the filter `default`, too.
+    pub dev_mode: bool,
+    /// `-E`: a runtime never reads the environment; whoever builds one is to have ignored it.
+    pub ignore_environment: bool,
+    /// `-I`: whoever builds the runtime is to have set `ignore_environment`, `no_user_site` and `safe_path`.
+    pub isolated: bool,
+    /// `-s`: `site` leaves the user's directory out.
+    pub no_user_site: bool,
+    /// `-q`
+    pub quiet: bool,
+    /// `-P`: running a program puts neither the current directory nor the program's in front of `sys.path`.
+    pub safe_path: bool,
+    /// `-v`: what is imported is told on stderr.
+    pub verbose: u8,
 }
 
 /// Starts an interpreter with the whole standard library and `module`.
@@ -42,6 +71,18 @@ pub(crate) fn start(
     settings.hash_seed = config.hash_seed;
     settings.stdio_encoding = config.stdio_encoding.clone();
     settings.stdio_errors = config.stdio_errors.clone();
+    let flags = &config.flags;
+    settings.bytes_warning = flags.bytes_warning.into();
+    settings.debug = flags.debug;
+    settings.dev_mode = flags.dev_mode;
+    settings.ignore_environment = flags.ignore_environment;
+    settings.isolated = flags.isolated;
+    settings.user_site_directory = !flags.no_user_site;
+    settings.quiet = flags.quiet;
+    settings.safe_path = flags.safe_path;
+    settings.verbose = flags.verbose;
+    settings.xoptions = config.x_options.clone();
+    settings.import_site = config.site;
     // UTF-8 whatever the locale, as CPython 3.15 has it and RustPython's own program does (PEP 686).
     settings.utf8_mode = 1;
     let builder = InterpreterBuilder::new().settings(settings).init_stdlib();

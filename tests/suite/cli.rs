@@ -34,6 +34,83 @@ fn what_follows_a_module_or_code_is_the_programs() {
 }
 
 #[test]
+fn it_takes_the_command_line_of_python() {
+    let argv = "import sys; print(sys.argv)";
+    run(["-c", argv, "-x", "--", "y"]).succeeded().stdout_is("['-c', '-x', '--', 'y']\n");
+    run(["tests/fixtures/programs/argv.py", "--", "-c"])
+        .succeeded()
+        .stdout_is("['tests/fixtures/programs/argv.py', '--', '-c']\n");
+    run(["-Bm", "json.tool", "--help"]).succeeded().stdout_has("--sort-keys");
+    run(["-Wignore", "-W", "error", "-Xone", "-X", "two=2", &format!("-c{argv}")]).succeeded().stdout_is("['-c']\n");
+    run_with_input(["-", "a"], argv).succeeded().stdout_is("['-', 'a']\n");
+    run(["no/such/file.py"]).failed_with(2).stderr_has("modspace: can't open file 'no/such/file.py'");
+    run(["nothing"]).failed_with(2).stderr_has("unrecognized subcommand 'nothing'");
+    run(["-z"]).failed_with(2).stderr_has("unexpected argument '-z'");
+    run(["-c"]).failed_with(2).stderr_has("a value is required for '-c <CODE>'");
+    run(["--version"]).succeeded().stdout_has("modspace");
+}
+
+#[test]
+fn a_program_starts_others_with_its_own_options() {
+    let program = "\
+import subprocess, sys
+from subprocess import _args_from_interpreter_flags as flags
+print(flags())
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, *flags(), '-c', sys.orig_argv[-1], 'again'], check=True)";
+    for options in [
+        &["-bb", "-d", "-E", "-s", "-P", "-S", "-v", "-q", "-B", "-OO", "-Werror", "-Xdev", "-Xa=1"][..],
+        &["-I", "-b", "-Wignore::ImportWarning"],
+    ] {
+        let run = run(options.iter().chain(&["-u", "-c", program])).succeeded();
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (2, lines[1]), "{}", run.stderr);
+        for option in options.iter().filter(|option| !option.starts_with("-X")) {
+            assert!(lines[0].contains(option), "no {option} in {}", lines[0]);
+        }
+    }
+}
+
+#[test]
+fn options_of_python_do_what_they_do_there() {
+    let front = "import sys; print(repr(sys.path[0]), sys.flags.safe_path)";
+    run(["-c", front]).stdout_is("'' False\n");
+    assert!(!run(["-P", "-c", front]).succeeded().stdout_has("True").stdout.starts_with("''"));
+    run(["-b", "-c", "str(b'')"]).succeeded().stderr_has("BytesWarning");
+    run(["-bb", "-c", "str(b'')"]).failed_with(1).stderr_has("BytesWarning");
+    run(["-v", "-c", "import colorsys"]).succeeded().stderr_has("import 'colorsys' # ");
+    run([
+        "-X",
+        "dev",
+        "-X",
+        "name=value",
+        "-c",
+        "import sys; print(sys.flags.dev_mode, sys._xoptions, sys.warnoptions)",
+    ])
+    .stdout_is("True {'dev': True, 'name': 'value'} ['default']\n");
+    for option in ["-E", "-I"] {
+        let mut command = modspace([option, "-c", "import sys; print('/elsewhere' in sys.path)"]);
+        command.env("PYTHONPATH", "/elsewhere").env("PYTHONOPTIMIZE", "2");
+        assert_eq!(String::from_utf8_lossy(&command.output().expect("modspace starts").stdout), "False\n");
+    }
+}
+
+#[test]
+fn processes_of_multiprocessing_are_started_anew() {
+    let program = "\
+import multiprocessing, sys
+def square(number):
+    return number * number
+if __name__ == '__main__':
+    with multiprocessing.get_context('spawn').Pool(2) as pool:
+        print(pool.map(square, range(4)))";
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("squares.py");
+    std::fs::write(&file, program).expect("a file");
+    run([&file]).succeeded().stdout_is("[0, 1, 4, 9]\n");
+}
+
+#[test]
 fn a_module_runs_as_main() {
     run(["run", "--path", "tests/fixtures/programs", "-m", "package", "one"])
         .succeeded()

@@ -279,6 +279,25 @@ fn what_pytest_sees_to() {
 }
 
 #[test]
+fn tests_may_start_python() {
+    let text = "\
+import subprocess, sys
+def test_code():
+    command = [sys.executable, '-bb', '-c', 'import sys; print(sys.argv)', 'a']
+    assert subprocess.check_output(command, text=True) == \"['-c', 'a']\\n\"
+def test_module():
+    command = [sys.executable, '-m', 'json.tool', '--compact']
+    assert subprocess.check_output(command, input='[1, 2]', text=True) == '[1,2]\\n'
+def test_script(tmp_path):
+    script = tmp_path / 'script'
+    script.write_text('print(__name__)')
+    assert subprocess.check_output([sys.executable, script], text=True) == '__main__\\n'
+";
+    let project = project(&[("test_programs.py", text)]);
+    test(project.path(), &[]).succeeded().stdout_has("3 passed");
+}
+
+#[test]
 fn what_was_put_back_is_told() {
     let folder = project(&[(
         "test_a.py",
