@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import gc
 import os
 import pathlib
 import sys
@@ -51,6 +52,9 @@ class Files:
         self.path = list(spaces.main.sys.path)
         self.shared = state.Shared(options)
         spaces.when_loaded(self.shared.note)
+        # What is there by now stays: no longer young, it is not looked through when the spaces of files are discarded.
+        gc.freeze()
+        gc.unfreeze()
 
     def is_of_tests(self, plugin):
         """Whether a plugin is of the modules that were loaded for the tests, and not of the environment."""

@@ -39,23 +39,24 @@ class Space:
         )
         self.sys = self.space.sys
         self.import_ = self.sys.modules["builtins"].__import__
-        self.hook = self.import_path = None
+        self.hook = self.import_path = self.core = None
 
-    def __getattr__(self, name):
-        """What is made when it is first used, in a few of the spaces: `importlib` or `pkgutil`, with what pytest uses of them.
-        The space imports the module when that is called."""
-        function = {"importlib": "import_module", "pkgutil": "resolve_name"}.get(name)
-        if function is None:
-            raise AttributeError(name)
-        own = self.space.eval(f"lambda *args: __import__({name!r}).{function}(*args)")
-        setattr(self, name, types.SimpleNamespace(**{function: own}))
-        return getattr(self, name)
+    @functools.cached_property
+    def importlib(self):
+        return Own(self, importlib)
+
+    @functools.cached_property
+    def pkgutil(self):
+        return Own(self, pkgutil)
 
     def prepare(self, config):
         """Lets test files be imported here, with their assertions rewritten."""
         from _pytest import pathlib as imports
         from _pytest.assertion import rewrite
 
+        finders = self.sys.meta_path
+        of_core = map(self.sys.modules.get, ("_frozen_importlib", "_frozen_importlib_external"))
+        self.core = {name: value for module in of_core for name, value in vars(module).items()}
         self.import_path = self.copy(imports)["import_path"]
         if config.getoption("assertmode") == "rewrite":
             names = self.copy(rewrite)
@@ -68,14 +69,13 @@ class Space:
             self.hook = Hook(config)
             self.hook.others = self.spaces.others
             self.hook._must_rewrite.update(self.spaces.marked)
-            self.sys.meta_path.insert(0, self.hook)
+            finders.insert(0, self.hook)
 
     def copy(self, module):
         """The names of a module of pytest whose functions work on the import system here: the same code over the space's own
         `sys`, `importlib` and builtins. To load the module anew would take longer than most test files."""
-        own, builtins = self.space.eval(IMPORT_SYSTEM)
-        classes = {**vars(own._bootstrap), **vars(own._bootstrap_external)}
-        names = {**vars(module), "__builtins__": builtins, "sys": self.sys, "importlib": own}
+        builtins = vars(self.sys.modules["builtins"])
+        names = {**vars(module), "__builtins__": builtins, "sys": self.sys, "importlib": self.importlib}
         if module not in self.spaces.importing:
             self.spaces.importing[module] = importing(module)
         for name in self.spaces.importing[module]:
@@ -84,20 +84,37 @@ class Space:
             if is_function_of(module, value):
                 names[name] = over(names, value)
             elif isinstance(value, type) and value is getattr(machinery, name, None):
-                names[name] = classes[name]
+                names[name] = self.core[name]
             elif isinstance(value, type):
                 body = {key: item for key, item in vars(value).items() if key not in ("__dict__", "__weakref__")}
                 body.update((key, over(names, item)) for key, item in body.items() if is_function_of(module, item))
-                body["_find_spec"] = classes["PathFinder"].find_spec
+                body["_find_spec"] = self.core["PathFinder"].find_spec
                 names[name] = type(value)(name, value.__bases__, body)
         return names
 
     def forget(self):
-        self.hook = self.import_path = self.import_ = self.importlib = self.pkgutil = None
+        self.hook = self.import_path = self.import_ = self.core = self.importlib = self.pkgutil = None
 
 
-#: What a space imports with.
-IMPORT_SYSTEM = "__import__('importlib.util') and __import__('importlib.machinery'), __import__('builtins').__dict__"
+class Own:
+    """A module of the standard library for pytest's functions: that of a space, which imports it when something is taken
+    from it. What importlib takes from the import system itself is there before."""
+
+    def __init__(self, space, module):
+        self.space = space
+        self.module = module
+
+    def __getattr__(self, name):
+        value, full_name = getattr(self.module, name), self.module.__name__
+        if isinstance(value, types.ModuleType) and value.__name__ == f"{full_name}.{name}":
+            return Own(self.space, value)
+        if full_name not in self.space.sys.modules and value is CORE.get(name, self):
+            return self.space.core[name]
+        return getattr(self.space.space.import_(full_name), name)
+
+
+#: What the import system itself consists of.
+CORE = {**vars(importlib._bootstrap), **vars(importlib._bootstrap_external)}
 
 
 def is_function_of(module, value):

@@ -66,9 +66,23 @@ fn search(
     let imp = importlib.get("_imp", vm)?;
     let (acquire, release) = (imp.get_attr("acquire_lock", vm)?, imp.get_attr("release_lock", vm)?);
     let is_reload = generation.loaded(name, vm)?.is_some();
+    let own = importlib.made().map(|made| &made.finders);
+    // Whether the finders that are importlib's own are what they were; unknown again after others had their turn.
+    let mut are_untouched = None;
     for finder in finders {
         acquire.call((), vm)?;
-        let asked = ask(importlib, &finder, name, path, target, vm);
+        let native = match own.filter(|own| own.has(&finder)) {
+            Some(own) if *are_untouched.get_or_insert_with(|| own.are_untouched(vm)) => {
+                own.find_spec(&finder, name, path, target, vm)
+            }
+            _ => Ok(None),
+        };
+        let asked = if let Ok(None) = native {
+            are_untouched = None;
+            ask(&finder, name, path, target, vm)
+        } else {
+            native
+        };
         release.call((), vm)?;
         let Some(spec) = asked?.filter(|spec| !vm.is_none(spec)) else { continue };
         // The finder may have imported the module.
@@ -81,21 +95,14 @@ fn search(
     Ok(vm.ctx.none())
 }
 
-/// What a finder says; `None` when it finds nothing, or has no way to.
+/// What a finder says; `None` when it has no way to say anything.
 fn ask(
-    importlib: &Importlib,
     finder: &PyObject,
     name: &Py<PyStr>,
     path: &PyObject,
     target: &PyObject,
     vm: &VirtualMachine,
 ) -> PyResult<Option<PyObjectRef>> {
-    let own = importlib.made().map(|made| &made.finders);
-    if let Some(finders) = own.filter(|finders| finders.has(finder) && finders.are_untouched(vm))
-        && let Some(spec) = finders.find_spec(finder, name, path, target, vm)?
-    {
-        return Ok(Some(spec));
-    }
     let Some(ask) = vm.get_attribute_opt(finder, "find_spec")? else { return Ok(None) };
     ask.call((name.to_owned(), path.to_owned(), target.to_owned()), vm).map(Some)
 }

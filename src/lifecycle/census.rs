@@ -8,8 +8,8 @@
 //! without end. So candidates come in two kinds. The *core* surely belongs to the spaces: their modules, functions and
 //! classes. Everything else is followed once all references to it are accounted for, which shows that only candidates
 //! hold it. When that comes to an end, the rest may be cycles, which may hold the core, too: it is followed layer by layer,
-//! as far as the spaces are large; when references to the core are missing, functions and classes of others included and
-//! to a higher limit. What is never followed counts as outside. So an error is on one side only: garbage may be taken for
+//! as far as a part of the size of the spaces; when references to the core are missing, functions and classes of others
+//! included and to a higher limit. What is never followed counts as outside. So an error is on one side only: garbage may be taken for
 //! held, never the reverse.
 
 use rustc_hash::FxHashMap;
@@ -24,6 +24,10 @@ use crate::vm::heap::{ClassCache, Stopped, address};
 /// How many uncertain objects are followed for each certain one, when references to the core are missing.
 const LAYER_FACTOR: usize = 4;
 const LAYER_MINIMUM: usize = 20_000;
+
+/// Of how many certain objects each allows one uncertain object to be followed, when no references to the core are missing.
+const REST_SHARE: usize = 4;
+const REST_MINIMUM: usize = 1_000;
 
 /// About how many objects a space has that imported a few modules: what is counted is too much to be moved many times.
 const LIKELY: usize = 2048;
@@ -187,9 +191,15 @@ impl<'world> Census<'world> {
         self.follow_ready();
         let certain = self.items.iter().filter(|item| item.followed).count();
         let limit = (certain * LAYER_FACTOR).max(LAYER_MINIMUM);
+        let rest = (certain / REST_SHARE).max(REST_MINIMUM);
         let mut followed = 0;
-        while followed < if self.missing > 0 { limit } else { certain } {
+        while followed < if self.missing > 0 { limit } else { rest } {
             let mut layer = std::mem::take(&mut self.waiting);
+            // A cycle has few references of its own; what many refer to is most probably somebody else's.
+            layer.sort_by_key(|number| {
+                let item = &self.items[*number as usize];
+                item.count.saturating_sub(item.found)
+            });
             if layer.is_empty() && self.missing > 0 {
                 layer = std::mem::take(&mut self.unlikely);
             }
@@ -197,6 +207,9 @@ impl<'world> Census<'world> {
                 return;
             }
             for number in layer {
+                if self.missing == 0 && followed >= rest {
+                    break;
+                }
                 if !self.items[number as usize].followed {
                     followed += 1;
                     self.follow(number);

@@ -120,6 +120,9 @@ fn own_variables(probe: PyRef<Probe>, vm: &VirtualMachine) -> PyResult<Vec<PyObj
     for generation in probe.0.generations() {
         own.extend(variables(own_dicts(generation, vm)?, vm)?);
     }
+    if own.is_empty() {
+        return Ok(own);
+    }
     let Some(shared) = Shared::of(vm) else { return Ok(own) };
     let others: Vec<_> = shared.tree.read().values().filter_map(|node| node.current()).collect();
     let mut elsewhere = variables(platform_dicts(vm)?, vm)?;
