@@ -58,7 +58,8 @@ class Space:
         of_core = map(self.sys.modules.get, ("_frozen_importlib", "_frozen_importlib_external"))
         self.core = {name: value for module in of_core for name, value in vars(module).items()}
         self.import_path = self.copy(imports)["import_path"]
-        if config.getoption("assertmode") == "rewrite":
+        # As pytest decides it, also before all options are known; its plugin may have been left out.
+        if getattr(config.known_args_namespace, "assertmode", "plain") == "rewrite":
             names = self.copy(rewrite)
             names["marshal"] = self.spaces.marshal
             if "_rewrite_test" in names:

@@ -242,13 +242,14 @@ pub(super) fn separate(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         separated.extend(args);
         return separated;
     }
-    while let Some(arg) = args.peek() {
-        let text = arg.to_string_lossy().into_owned();
+    // What is no text is for clap to refuse.
+    while let Some(text) = args.peek().and_then(|arg| arg.to_str()).map(str::to_owned) {
         if text == "--" || text == "-" || !text.starts_with('-') {
             break;
         }
-        separated.extend(args.next());
+        let arg = args.next();
         if text.starts_with("--") {
+            separated.extend(arg);
             if WITH_VALUE.contains(&text.as_str()) {
                 separated.extend(args.next());
             }
@@ -256,14 +257,22 @@ pub(super) fn separate(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
         // Several options of one letter may stand together; the rest is the value of the first that takes one.
         let letters = &text[1..];
-        let Some(at) = letters.find(['c', 'm', 'W', 'X']) else { continue };
-        let is_apart = letters.len() == at + 1;
-        if is_apart && args.peek().is_none() {
+        let Some((at, letter)) = letters.match_indices(['c', 'm', 'W', 'X']).next() else {
+            separated.extend(arg);
+            continue;
+        };
+        let (options, value) = letters.split_at(at + letter.len());
+        let value = if value.is_empty() { args.next() } else { Some(value.into()) };
+        let Some(value) = value else {
             // clap says what is missing.
+            separated.extend(arg);
             return separated;
-        }
-        separated.extend(args.next_if(|_| is_apart));
-        if letters[at..].starts_with(['c', 'm']) {
+        };
+        // So that clap takes it for the value, whatever it begins with.
+        let mut option = OsString::from(format!("-{options}="));
+        option.push(value);
+        separated.push(option);
+        if letter == "c" || letter == "m" {
             separated.push("--".into());
             separated.extend(args);
             return separated;
@@ -276,12 +285,12 @@ pub(super) fn separate(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     separated
 }
 
-/// Whether a command line that begins so is one for `python`: an option of one letter, `-`, or a file. Commands, `-h`, `-V`
+/// Whether a command line that begins so is one for `python`: an option of one letter, `-`, `--`, or a file. Commands, `-h`, `-V`
 /// and long options are this program's.
 fn is_pythons(first: &OsStr) -> bool {
     let text = first.to_string_lossy();
     if text.starts_with('-') {
-        return !text.starts_with("--") && !matches!(&*text, "-h" | "-V");
+        return text == "--" || !text.starts_with("--") && !matches!(&*text, "-h" | "-V");
     }
     let path = Path::new(first);
     let is_command = Arguments::command().find_subcommand(first).is_some() || text == "help";

@@ -68,9 +68,10 @@ impl Environment {
         self.variable(name).is_some()
     }
 
-    /// A number; any other text is 1.
+    /// A number; any other text is 1 (`_Py_get_env_flag` in CPython's `Python/preconfig.c`).
     fn level(&self, name: &str) -> u8 {
-        self.variable(name).map_or(0, |value| value.parse().unwrap_or(1))
+        let number = |value: String| value.parse::<u32>().map_or(1, |number| u8::try_from(number).unwrap_or(u8::MAX));
+        self.variable(name).map_or(0, number)
     }
 
     /// A runtime as the variables and `options` describe it, but for the path and `site`.
@@ -82,7 +83,7 @@ impl Environment {
         let x_options: Vec<_> = x_options.collect();
         let flags = Flags {
             bytes_warning: options.bytes_warning,
-            debug: options.debug,
+            debug: options.debug.max(self.level("PYTHONDEBUG")),
             dev_mode: self.is_set("PYTHONDEVMODE") || x_options.iter().any(|(name, _)| name == "dev"),
             ignore_environment: self.ignored,
             isolated: options.isolated,
@@ -104,11 +105,13 @@ impl Environment {
             .handle_signals(true)
             .optimize(options.optimize.max(self.level("PYTHONOPTIMIZE")).min(2))
             .warnings(filters)
-            .write_bytecode(!options.dont_write_bytecode && !self.is_set("PYTHONDONTWRITEBYTECODE"))
-            .unbuffered(options.unbuffered || self.is_set("PYTHONUNBUFFERED"))
+            .write_bytecode(!options.dont_write_bytecode && self.level("PYTHONDONTWRITEBYTECODE") == 0)
+            .unbuffered(options.unbuffered || self.level("PYTHONUNBUFFERED") > 0)
             .flags(flags)
             .x_options(x_options);
-        if let Some(seed) = self.variable("PYTHONHASHSEED").and_then(|value| value.parse().ok()) {
+        if let Some(seed) = self.variable("PYTHONHASHSEED").and_then(|value| value.parse().ok())
+            && !options.random_hashes
+        {
             builder = builder.hash_seed(seed);
         }
         if let Some(encoding) = self.variable("PYTHONIOENCODING") {

@@ -67,7 +67,8 @@ fn search(
     let (acquire, release) = (imp.get_attr("acquire_lock", vm)?, imp.get_attr("release_lock", vm)?);
     let is_reload = generation.loaded(name, vm)?.is_some();
     let own = importlib.made().map(|made| &made.finders);
-    // Whether the finders that are importlib's own are what they were; unknown again after others had their turn.
+    // Whether the finders that are importlib's own are what they were; unknown again after others had their turn. (What a
+    // path hook changes in them counts from the next import on.)
     let mut are_untouched = None;
     for finder in finders {
         acquire.call((), vm)?;

@@ -9,8 +9,8 @@
 //! classes. Everything else is followed once all references to it are accounted for, which shows that only candidates
 //! hold it. When that comes to an end, the rest may be cycles, which may hold the core, too: it is followed layer by layer,
 //! as far as a part of the size of the spaces; when references to the core are missing, functions and classes of others
-//! included and to a higher limit. What is never followed counts as outside. So an error is on one side only: garbage may be taken for
-//! held, never the reverse.
+//! included and to a higher limit. What is never followed counts as outside. So an error is on one side only: garbage may
+//! be taken for held, never the reverse.
 
 use rustc_hash::FxHashMap;
 use rustpython_vm::{

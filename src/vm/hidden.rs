@@ -35,8 +35,9 @@ pub(crate) struct InterpreterConfig {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Flags {
-    /// `-b`: `BytesWarning` where `str()` is called with bytes (comparing them to text says nothing here); 2 raises it. It takes a filter, too (see
-    /// [`RuntimeBuilder::warnings`](crate::RuntimeBuilder::warnings)): `default::BytesWarning`, or `error::BytesWarning`.
+    /// `-b`: `BytesWarning` where `str()` is called with bytes (comparing them to text says nothing here); 2 raises it. It
+    /// takes a filter, too (see [`RuntimeBuilder::warnings`](crate::RuntimeBuilder::warnings)): `default::BytesWarning`, or
+    /// `error::BytesWarning`.
     pub bytes_warning: u8,
     /// `-d`: says nothing here.
     pub debug: u8,

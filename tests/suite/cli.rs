@@ -43,6 +43,15 @@ fn it_takes_the_command_line_of_python() {
     run(["-Bm", "json.tool", "--help"]).succeeded().stdout_has("--sort-keys");
     run(["-Wignore", "-W", "error", "-Xone", "-X", "two=2", &format!("-c{argv}")]).succeeded().stdout_is("['-c']\n");
     run_with_input(["-", "a"], argv).succeeded().stdout_is("['-', 'a']\n");
+    run(["--", "tests/fixtures/programs/argv.py", "a"])
+        .succeeded()
+        .stdout_is("['tests/fixtures/programs/argv.py', 'a']\n");
+    run(["-W", "-c", "-X=x", "-c", "import sys; print(sys.warnoptions, sys._xoptions)"])
+        .succeeded()
+        .stdout_is("['-c'] {'': 'x'}\n");
+    run(["-c", ""]).succeeded().stdout_is("");
+    run(["-c=1"]).failed_with(1).stderr_has("SyntaxError");
+    run(["-m", "-h"]).failed_with(1).stderr_has("No module named -h");
     run(["no/such/file.py"]).failed_with(2).stderr_has("modspace: can't open file 'no/such/file.py'");
     run(["nothing"]).failed_with(2).stderr_has("unrecognized subcommand 'nothing'");
     run(["-z"]).failed_with(2).stderr_has("unexpected argument '-z'");
@@ -342,6 +351,21 @@ fn the_environment_is_read_as_python_reads_it() {
     assert_eq!(with("PYTHONHASHSEED", "1", "print(hash('x'))"), with("PYTHONHASHSEED", "1", "print(hash('x'))"));
     assert_eq!(with("PYTHONIOENCODING", "latin-1", "import sys; print(sys.stdout.encoding)"), "latin-1\n");
     assert_eq!(with("PYTHONOPTIMIZE", "1", "assert False; print('on')"), "on\n");
+    let flags = "import sys; print(sys.flags.dont_write_bytecode, sys.flags.debug, sys.flags.optimize)";
+    for (name, value, expected) in [
+        ("PYTHONDONTWRITEBYTECODE", "0", "0 0 0\n"),
+        ("PYTHONDONTWRITEBYTECODE", "yes", "1 0 0\n"),
+        ("PYTHONDEBUG", "1", "1 1 0\n"),
+        ("PYTHONOPTIMIZE", "999", "1 0 2\n"),
+    ] {
+        let mut command = modspace(["run", "-c", flags]);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env(name, value);
+        assert_eq!(
+            String::from_utf8_lossy(&command.output().expect("modspace starts").stdout),
+            expected,
+            "{name}={value}"
+        );
+    }
 }
 
 #[test]

@@ -279,6 +279,16 @@ fn what_pytest_sees_to() {
 }
 
 #[test]
+fn assertions_may_be_left_as_they_are() {
+    let project = project(&[("conftest.py", "x = 1"), ("test_one.py", "def test_one():\n    assert 1 == 2")]);
+    let plain = |args: &[&str]| test(project.path(), args).failed_with(1).stdout_has("1 failed").stdout;
+    assert!(plain(&[]).contains("assert 1 == 2"));
+    for args in [&["--", "--assert=plain"][..], &["--", "-p", "no:assertion"]] {
+        assert!(!plain(args).contains("E       assert 1 == 2"));
+    }
+}
+
+#[test]
 fn tests_may_start_python() {
     let text = "\
 import subprocess, sys
